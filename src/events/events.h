@@ -1,0 +1,12 @@
+// events: frame bytes <-> KvEvent batches, and the life of one publisher's stream.
+//
+//   codec.h     decode_batch, encode_batch: one msgpack payload; both encodings of vLLM and SGLang
+//   frames.h    live messages [topic, seq, payload]; replay requests and both reply forms
+//   follower.h  Follower::step(input, now): sequence, gap, replay, restart, deadlines, back-off, parking
+//
+// Thread rule: functions are pure; a Follower has one owner. No I/O.
+#pragma once
+
+#include "events/codec.h"     // IWYU pragma: export
+#include "events/follower.h"  // IWYU pragma: export
+#include "events/frames.h"    // IWYU pragma: export
