@@ -1,0 +1,135 @@
+// api: OpenAI-shaped JSON <-> native types, and the one place where an ErrorKind becomes an HTTP status.
+//
+//   auto request = parse_request(Endpoint::kChatCompletions, body, limits);
+//   ... request->model, request->stream, request->messages (raw JSON slices of body) ...
+//
+// Nothing is re-serialised on the way through: changes are splices into the original bytes.
+// Thread rule: pure functions and values. Slices point into the body handed in.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "base/base.h"
+
+namespace warmpath::api {
+
+enum class Endpoint : std::uint8_t { kChatCompletions, kCompletions };
+// "/v1/chat/completions", "/v1/completions"; nullopt for others.
+std::optional<Endpoint> endpoint_of_path(std::string_view path);
+std::string_view path_of_endpoint(Endpoint endpoint);
+
+struct RequestLimits {
+  std::size_t depth_max = 64;
+  std::size_t prompts_max = 1'024;
+  std::size_t name_bytes_max = 1'024;  // model, user, salt
+};
+
+// A part of the body: [offset, offset + length).
+struct Slice {
+  std::size_t offset = 0;
+  std::size_t length = 0;
+};
+
+using TextOrIds = std::variant<std::string, std::vector<TokenId>>;
+
+// What the router needs of a request; everything else passes through untouched.
+struct Request {
+  Endpoint endpoint = Endpoint::kChatCompletions;
+  std::string model;
+  Slice model_slice;  // of the JSON string with its quotes, for rewriting aliases
+  bool stream = false;
+  bool include_usage = false;               // stream_options.include_usage
+  std::optional<Slice> stream_options;      // the value, for splicing
+  std::optional<std::uint32_t> max_tokens;  // max_tokens or max_completion_tokens
+  std::optional<std::uint32_t> n;
+  bool ignore_eos = false;
+  std::string cache_salt;  // empty: absent (an empty one given is an error, as in vLLM)
+  std::string user;
+  // Chat: raw JSON slices of the body, empty when absent.
+  std::string_view messages, tools, documents, chat_template_kwargs, reasoning_effort, tool_choice;
+  bool add_generation_prompt = true;
+  bool continue_final_message = false;
+  std::optional<bool> add_special_tokens;
+  std::optional<std::int64_t> truncate_prompt_tokens;
+  bool has_media = false;  // an image, audio, video or file part in any message
+  bool has_own_template = false;  // "chat_template" given
+  // Completions: one or more prompts.
+  std::vector<TextOrIds> prompts;
+  bool prompt_is_list = false;
+};
+
+// One pass over the body. kInvalid (with param and position in the message) for malformed JSON, wrong types, duplicate
+// keys of what the router reads, invalid UTF-8, lone surrogates, bad roles of fields; kTooLarge for depth and counts.
+Result<Request> parse_request(Endpoint endpoint, std::string_view body, const RequestLimits& limits = {});
+
+// Splices: body with the model name replaced; with stream_options.include_usage = true added.
+std::string with_model(std::string_view body, const Request& request, std::string_view model);
+std::string with_include_usage(std::string_view body, const Request& request);
+
+// ---- errors ----
+struct StatusRow {
+  int status = 500;
+  std::string_view type;  // OpenAI's error.type: "invalid_request_error", …
+  std::string_view code;  // error_kind_name
+};
+StatusRow status_of(ErrorKind kind);
+// {"error":{"message","type","param":null,"code"}}
+std::string error_body(const Error& error);
+// As one SSE event: data: {"error":…}\n\n
+std::string error_event(const Error& error);
+
+// ---- usage, both ways ----
+struct Usage {
+  std::uint64_t prompt_tokens = 0;
+  std::uint64_t completion_tokens = 0;
+  std::optional<std::uint64_t> cached_tokens;
+};
+// The usage object of a response body or of one SSE event's data; nullopt when there is none (or null).
+// Cheap when there is none: looks for the key before it parses.
+std::optional<Usage> find_usage(std::string_view json);
+// True for a chunk that holds usage and empty choices: the extra one that include_usage adds.
+bool is_usage_only_chunk(std::string_view json);
+
+// ---- responses, for the simulated engine ----
+struct Delta {
+  std::string_view id;       // "chatcmpl-…"
+  std::string_view model;
+  std::int64_t created = 0;  // unix seconds
+  std::uint32_t index = 0;
+  std::string_view text;
+  bool first = false;                        // chat: adds the role
+  std::optional<std::string_view> finish_reason;
+};
+std::string chat_chunk(const Delta& delta);
+std::string completion_chunk(const Delta& delta);
+std::string usage_chunk(Endpoint endpoint, std::string_view id, std::string_view model, std::int64_t created,
+                        const Usage& usage, std::string_view extra_members_json);
+struct Choice {
+  std::uint32_t index = 0;
+  std::string text;
+  std::string finish_reason;
+};
+std::string whole_response(Endpoint endpoint, std::string_view id, std::string_view model, std::int64_t created,
+                           std::span<const Choice> choices, const Usage& usage, std::string_view extra_members_json);
+// Text of one chunk's or response's first choice (chat or completions), for clients of ours; nullopt when none.
+std::optional<std::string> text_of_chunk(std::string_view json);
+std::optional<std::string> text_of_response(std::string_view json);
+
+// ---- models ----
+struct ModelEntry {
+  std::string id;
+  std::string root;
+  std::optional<std::string> parent;  // an adapter's base model
+  std::optional<std::uint64_t> max_model_len;
+};
+std::string models_body(std::span<const ModelEntry> models, std::int64_t created);
+Result<std::vector<ModelEntry>> parse_models(std::string_view json);
+
+}  // namespace warmpath::api
