@@ -104,8 +104,8 @@ class Registry {
 
   // Removes from every family all label sets that contain `label` = `value` (an engine that left: its series would
   // otherwise stay for ever). The overflow set stays. Returns how many were removed. A handle looked up before stays
-  // safe to use; a new lookup starts a new series from zero. Memory: the handle's few words are kept until the
-  // Registry ends, or reused by the next lookup of the same name and labels.
+  // safe to use; a new lookup starts a new series from zero. Memory: the values of a removed series (8 bytes, or 8 a
+  // bucket) are kept until the Registry ends.
   std::size_t remove(std::string_view label, std::string_view value);
 
   // The page in Prometheus text form 0.0.4: families by name, label sets by value. Cost: proportional to its size;
