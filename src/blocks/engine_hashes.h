@@ -8,7 +8,7 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <variant>
+#include <utility>
 #include <vector>
 
 #include "base/base.h"
@@ -37,7 +37,7 @@ EngineHash event_hash(Scheme scheme, const Digest& digest);
 enum class ExtraKeyForm : std::uint8_t { kTagged, kBare };
 
 struct HashMmItem {
-  std::string identifier;
+  std::string identifier = {};
   std::uint64_t offset = 0;  // tokens from the prompt's start
   std::uint64_t length = 1;  // tokens
 };
@@ -46,36 +46,62 @@ struct HashOptions {
   Scheme scheme = Scheme::kVllmSha256Cbor;
   std::uint32_t block_tokens = 16;
   // PYTHONHASHSEED's text; nullopt: unset. With the xxhash schemes unset means a random root per process: an error.
-  std::optional<std::string> seed;
+  std::optional<std::string> seed = {};
   ExtraKeyForm form = ExtraKeyForm::kTagged;
-  std::string lora_name;  // empty: none
-  std::string lora_path;  // tagged form only
-  std::string salt;       // empty: none; block 0 only
-  std::vector<HashMmItem> items;
+  std::string lora_name = {};  // empty: none
+  std::string lora_path = {};  // tagged form only
+  std::string salt = {};       // empty: none; block 0 only
+  std::vector<HashMmItem> items = {};
 };
 
 // Incremental: the engine model adds a block at a time. One digest per full block.
+// Thread rule: one owner (block() reuses a buffer and a hash context); copies are independent.
+// Cost of block(): no allocation once warm; a SHA-256 of 16 tokens about 0.4 us, XXH3-128 about 0.1 us.
+// Limits: under kSglang seed, adapter and items take no part, as in the engine; a salt is the root's.
 class EngineHasher {
  public:
+  // Errors (kInvalid): block_tokens is 0; an xxhash scheme without a seed.
   static Result<EngineHasher> create(HashOptions options);
   const HashOptions& options() const { return options_; }
+  // What block 0 chains from: vLLM's NONE_HASH; empty for SGLang.
   Digest root() const { return root_; }
   // Digest of block number `index` (0-based) whose predecessor has digest `parent` (root() for block 0).
   // Precondition: tokens.size() == options().block_tokens. Lora, salt and items may differ per request: see `Extras`.
   struct Extras {
-    std::string_view lora_name;
-    std::string_view lora_path;
-    std::string_view salt;
-    std::span<const HashMmItem> items;
+    std::string_view lora_name = {};
+    std::string_view lora_path = {};
+    std::string_view salt = {};
+    std::span<const HashMmItem> items = {};
   };
   Digest block(const Digest& parent, std::uint64_t index, std::span<const TokenId> tokens, const Extras& extras) const;
   // The whole chain with the options' own extras.
   std::vector<Digest> chain(std::span<const TokenId> tokens) const;
 
  private:
+  // Buffer and hash context, made anew in a copy.
+  struct Scratch;
+  class ScratchOwner {
+   public:
+    ScratchOwner();
+    ScratchOwner(const ScratchOwner&) : ScratchOwner() {}
+    ScratchOwner(ScratchOwner&& other) noexcept : scratch_(std::exchange(other.scratch_, nullptr)) {}
+    ScratchOwner& operator=(ScratchOwner other) noexcept {
+      std::swap(scratch_, other.scratch_);
+      return *this;
+    }
+    ~ScratchOwner();
+    Scratch& operator*() const { return *scratch_; }
+
+   private:
+    Scratch* scratch_;
+  };
+
   explicit EngineHasher(HashOptions options) : options_(std::move(options)) {}
+  Digest digest() const;  // of what stands in the scratch buffer
+
   HashOptions options_;
   Digest root_;
+  ScratchOwner scratch_;
 };
 
 }  // namespace warmpath::blocks

@@ -33,7 +33,8 @@ enum class SpecKind : std::uint8_t { kUnset, kFull, kMla, kSinkFull, kOther };
 SpecKind spec_kind_of(std::string_view name);
 
 // One entry of a block's extra keys, as events carry them: bare text (LoRA name, salt, old multimodal id), an item
-// with its offset relative to the block, or raw bytes (prompt embeddings).
+// with its offset relative to the block, or raw bytes (prompt embeddings). A key of an unknown shape is kept as the
+// bytes it was encoded in: a block under a key that nobody understands must equal no other.
 struct ExtraText {
   std::string text;
   friend bool operator==(const ExtraText&, const ExtraText&) = default;
@@ -49,11 +50,34 @@ struct ExtraBytes {
 };
 using ExtraKey = std::variant<ExtraText, ExtraItem, ExtraBytes>;
 
-// A hash as it came: an integer, or bytes whose last 8, big-endian, are `value` (kv event rule of vLLM).
+// A hash as it came: an integer (a signed one as its 64 bits: SGLang), or bytes whose last 8, big-endian, are `value`
+// (vLLM's own rule for turning a digest into an integer).
 struct WireHash {
   EngineHash value;
   std::string bytes;  // empty when it came as an integer
   friend bool operator==(const WireHash&, const WireHash&) = default;
+};
+
+// Which optional fields came as an explicit nil rather than not at all: for showing a frame as it was sent. Means
+// nothing otherwise and takes no part in equality.
+struct SentAsNil {
+  enum Field : std::uint16_t {
+    kLoraId = 1,
+    kMedium = 2,
+    kLoraName = 4,
+    kCacheSalt = 8,
+    kExtraKeys = 16,
+    kGroupIdx = 32,
+    kSpecKind = 64,
+    kSlidingWindow = 128,
+    kLocality = 256,
+    kOwnership = 512,
+    kSessionId = 1024,
+    kLookahead = 2048,
+  };
+  std::uint16_t bits = 0;
+  bool has(Field field) const { return (bits & field) != 0; }
+  friend bool operator==(SentAsNil, SentAsNil) { return true; }
 };
 
 struct BlockStored {
@@ -75,6 +99,7 @@ struct BlockStored {
   std::optional<std::string> session_id;
   // vLLM 0.33 with a draft model: the tokens after each block that its hash also covers.
   std::optional<std::vector<std::vector<TokenId>>> lookahead_token_ids;
+  SentAsNil sent_as_nil;
   friend bool operator==(const BlockStored&, const BlockStored&) = default;
 };
 
@@ -84,6 +109,7 @@ struct BlockRemoved {
   std::optional<std::uint32_t> group_idx;
   std::optional<std::string> locality;
   std::optional<std::string> ownership;
+  SentAsNil sent_as_nil;
   friend bool operator==(const BlockRemoved&, const BlockRemoved&) = default;
 };
 
