@@ -1,11 +1,15 @@
 // flow: admission. For now: admit when an engine can take the request, else refuse with when to come back. Queues,
 // fairness and deadlines have this door to grow behind.
 //
-// Thread rule: one owner (the brain).
+//   Gate gate({.inflight_requests_max = 10'000});
+//   Verdict verdict = gate.admit(candidates, fleet.inflight_total());
+//
+// Thread rule: one owner (the brain); admit is const and pure. Cost: O(1), no allocation when it admits.
 #pragma once
 
 #include <cstdint>
 #include <span>
+#include <string>
 #include <variant>
 
 #include "base/base.h"
@@ -28,6 +32,7 @@ struct GateOptions {
 class Gate {
  public:
   explicit Gate(GateOptions options) : options_(options) {}
+  // Refuse with kUnavailable: no candidate, or inflight_requests_max reached. Both say when to come back.
   Verdict admit(std::span<const fleet::EngineView> candidates, std::size_t inflight_requests) const;
 
  private:
