@@ -9,6 +9,22 @@
 // Engine hashes are opaque: apply() recomputes router keys from the token ids of stored events and remembers, per
 // engine, (tier, group, engine hash) -> router keys with reference counts, because engines store the same hash in
 // several physical blocks (vLLM 0.32: the last block of a fully cached prompt).
+//
+// What holds:
+// - A key is held in a tier while every engine block that covers it is: engine blocks smaller than the router's, or not
+//   aligned to it, are joined over parent links.
+// - Unknown parents: the store is parked until the parent comes (bounded, oldest dropped first); removals of parked
+//   blocks count. Removals of blocks never stored are counted and change nothing.
+// - A store from token 0 of a block held already may be a second copy or the repetition of a reused prefix (vLLM
+//   kv_cache_report_mode "full"); both look the same. It is not counted but remembered: when the last counted reference
+//   goes, the block stays if blocks behind it stand (engines evict tails first), else it goes. So repetitions never
+//   leave ghosts, and a copied head survives the end of its copy; a copied tail may be thought gone: it costs its
+//   recomputation at most.
+// - KV groups: only full, mla and sink kinds match, all of them together (the least of their depths); groups of unknown
+//   kind count only when no kind is known, and then the deepest.
+// - AllBlocksCleared clears the gpu tier; forget() everything. Blocks with locality "REMOTE" are skipped.
+// - Salt: the event's cache_salt, or the text in block 0's extra keys that is not the adapter's name. Multimodal items
+//   are folded into the router block in which they begin.
 #pragma once
 
 #include <array>
@@ -32,15 +48,25 @@ struct MatchRow {
   std::uint32_t depth(blocks::Tier tier) const { return depth_blocks[static_cast<std::size_t>(tier)]; }
 };
 
-// Rows sorted by engine, one per engine that holds at least block 0. Reused between calls to save allocations.
+// Rows sorted by engine, one per engine with credit for at least one block. Reused between calls to save allocations.
 struct MatchTable {
   std::vector<MatchRow> rows;
   const MatchRow* find(EngineId engine) const;
+
+  // match()'s own: one walk per KV group of an engine.
+  struct Walk {
+    EngineId engine;
+    std::uint32_t holder = 0;
+    std::array<std::uint32_t, blocks::kTierCount> depth_blocks{};
+    std::uint8_t tiers = 0;  // bit per tier still matching
+  };
+  std::vector<Walk> walking;
+  std::vector<Walk> ended;
 };
 
 struct IndexOptions {
   blocks::KeySpace space;
-  std::size_t bytes_max = std::size_t{1} << 30;      // estimate of all memory held; beyond it stores are refused
+  std::size_t bytes_max = std::size_t{1} << 30;  // estimate of all memory held; beyond it stores are dropped
   std::size_t parked_events_max = 4'096;             // per engine: stores whose parent is not known yet
   std::size_t parked_bytes_max = std::size_t{8} << 20;  // per engine
 };
@@ -48,19 +74,19 @@ struct IndexOptions {
 // What one apply() did. Blocks are engine blocks.
 struct Applied {
   std::uint32_t blocks_stored = 0;
-  std::uint32_t blocks_removed = 0;
+  std::uint32_t blocks_removed = 0;    // references taken back
   std::uint32_t blocks_unknown = 0;    // removals of hashes never stored
   std::uint32_t stores_parked = 0;     // parent unknown: kept aside
   std::uint32_t stores_unparked = 0;   // resolved later
   std::uint32_t stores_dropped = 0;    // parking full, cap reached, token count not block_size * hashes
-  std::uint32_t stores_skipped = 0;    // sliding-window and other groups that never match
+  std::uint32_t stores_skipped = 0;    // groups that never match (sliding window), unknown medium, REMOTE
 };
 
 struct EngineStat {
   EngineId engine;
   blocks::PublisherState state = blocks::PublisherState::kLost;
-  std::uint64_t blocks_held = 0;        // distinct (tier, group, hash)
-  std::uint64_t router_blocks_held = 0;
+  std::uint64_t blocks_held = 0;         // distinct (tier, group, hash)
+  std::uint64_t router_blocks_held = 0;  // distinct (group, router key), in any tier
   std::uint32_t block_tokens = 0;       // engine block size as last seen; 0 unknown
   std::uint64_t stores_parked = 0;
 };
@@ -81,10 +107,13 @@ class Index {
   const blocks::KeySpace& space() const;
   // Applies events in order. Cost: one key hash per router block plus a few map operations per block.
   Applied apply(EngineId engine, std::span<const blocks::KvEvent> events);
-  void forget(EngineId engine);  // the engine left, restarted or its truth is unknown
+  void forget(EngineId engine);  // the engine left, restarted or its truth is unknown; its state stays
+  // A new engine's state is lost. An engine that is lost and holds nothing is no longer listed.
   void set_state(EngineId engine, blocks::PublisherState state);
 
-  // Engine credit is rounded down to whole engine blocks. Engines whose state is lost do not match.
+  // Engine credit is rounded down to whole engine blocks (the smallest size its group has announced). Engines whose
+  // state is lost do not match. Cost: one map lookup per block up to the deepest match, times the engines matching.
+  // A match while an engine's events are being applied sees some of them: stale for microseconds, never torn.
   void match(std::span<const BlockKey> chain, MatchTable& out) const;
   IndexStat stat() const;
   // Engines that hold `key` in any tier.
@@ -95,8 +124,9 @@ class Index {
   std::unique_ptr<Impl> impl_;
 };
 
-// The router's block for a pool whose engines have these block sizes: their greatest common divisor, not below
-// `floor_tokens` (a multiple of smaller engine blocks is joined). Precondition: sizes non-empty, each >= 1.
+// The router's block for a pool whose engines have these block sizes: their greatest common divisor, or, when that is
+// below `floor_tokens`, its smallest multiple that is not (smaller engine blocks are joined).
+// Precondition: sizes non-empty, each >= 1; floor_tokens >= 1.
 std::uint32_t router_block_tokens(std::span<const std::uint32_t> engine_block_tokens, std::uint32_t floor_tokens = 16);
 
 }  // namespace warmpath::index

@@ -1,0 +1,118 @@
+#include "index/guesses.h"
+
+#include <algorithm>
+
+namespace warmpath::index {
+
+void ApproximateTable::set_capacity(EngineId engine, std::size_t capacity_blocks) {
+  Lru& lru = engines_[engine];
+  lru.capacity = capacity_blocks;
+  trim(lru);
+}
+
+void ApproximateTable::routed(EngineId engine, std::span<const BlockKey> chain) {
+  Lru& lru = engines_[engine];
+  // Heads last: they end up most recent, so that a chain loses its tail first.
+  for (std::size_t i = chain.size(); i-- > 0;) {
+    const auto found = lru.at.find(chain[i]);
+    if (found != lru.at.end()) {
+      lru.order.splice(lru.order.begin(), lru.order, found->second);
+    } else {
+      lru.order.push_front(chain[i]);
+      lru.at.emplace(chain[i], lru.order.begin());
+      trim(lru);
+    }
+  }
+}
+
+void ApproximateTable::trim(Lru& lru) {
+  while (lru.order.size() > lru.capacity) {
+    lru.at.erase(lru.order.back());
+    lru.order.pop_back();
+  }
+}
+
+std::uint32_t ApproximateTable::depth(EngineId engine, std::span<const BlockKey> chain) const {
+  const auto found = engines_.find(engine);
+  if (found == engines_.end()) return 0;
+  std::uint32_t depth = 0;
+  while (depth < chain.size() && found->second.at.contains(chain[depth])) ++depth;
+  return depth;
+}
+
+void ApproximateTable::forget(EngineId engine) {
+  const auto found = engines_.find(engine);
+  if (found == engines_.end()) return;
+  found->second.order.clear();
+  found->second.at.clear();
+}
+
+std::size_t ApproximateTable::size(EngineId engine) const {
+  const auto found = engines_.find(engine);
+  return found == engines_.end() ? 0 : found->second.order.size();
+}
+
+RecentTable::RecentTable(Duration ttl, std::size_t entries_max, std::size_t blocks_max)
+    : ttl_(ttl), entries_max_(entries_max), blocks_max_(blocks_max) {}
+
+void RecentTable::routed(RequestId request, EngineId engine, std::span<const BlockKey> chain, Instant now) {
+  expire(now);
+  if (entries_max_ == 0 || chain.empty()) return;
+  const std::size_t blocks = std::min(chain.size(), blocks_max_);
+  while (!entries_.empty() && (entries_.size() >= entries_max_ || blocks_ + blocks > blocks_max_)) {
+    drop(entries_.front());
+    entries_.pop_front();
+  }
+  entries_.push_back({.request = request,
+                      .engine = engine,
+                      .chain = {chain.begin(), chain.begin() + static_cast<std::ptrdiff_t>(blocks)},
+                      .until = now + ttl_});
+  blocks_ += blocks;
+  auto& counts = counts_[engine];
+  for (const BlockKey key : entries_.back().chain) ++counts[key];
+}
+
+void RecentTable::rolled_back(RequestId request) {
+  std::erase_if(entries_, [&](const Entry& entry) {
+    if (entry.request != request) return false;
+    drop(entry);
+    return true;
+  });
+}
+
+void RecentTable::forget(EngineId engine) {
+  std::erase_if(entries_, [&](const Entry& entry) {
+    if (entry.engine != engine) return false;
+    blocks_ -= entry.chain.size();
+    return true;
+  });
+  counts_.erase(engine);
+}
+
+std::uint32_t RecentTable::depth(EngineId engine, std::span<const BlockKey> chain, Instant now) {
+  expire(now);
+  const auto found = counts_.find(engine);
+  if (found == counts_.end()) return 0;
+  std::uint32_t depth = 0;
+  while (depth < chain.size() && found->second.contains(chain[depth])) ++depth;
+  return depth;
+}
+
+void RecentTable::expire(Instant now) {
+  while (!entries_.empty() && entries_.front().until <= now) {
+    drop(entries_.front());
+    entries_.pop_front();
+  }
+}
+
+void RecentTable::drop(const Entry& entry) {
+  blocks_ -= entry.chain.size();
+  const auto counts = counts_.find(entry.engine);
+  for (const BlockKey key : entry.chain) {
+    const auto at = counts->second.find(key);
+    if (--at->second == 0) counts->second.erase(at);
+  }
+  if (counts->second.empty()) counts_.erase(counts);
+}
+
+}  // namespace warmpath::index
