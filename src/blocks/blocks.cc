@@ -32,12 +32,7 @@ void append_sized(std::vector<std::uint8_t>& out, std::string_view text) {
   out.insert(out.end(), text.begin(), text.end());
 }
 
-std::uint64_t saturating_end(std::uint64_t begin, std::uint64_t length) {
-  const std::uint64_t room = std::numeric_limits<std::uint64_t>::max() - begin;
-  return begin + std::min(length, room);
-}
-
-// Gives each block the items that overlap it, block after block: one pass for the usual disjoint items.
+// Gives each block the items that begin in it, block after block: one pass.
 class ItemCursor {
  public:
   explicit ItemCursor(const std::vector<MmItem>& items) {
@@ -47,19 +42,16 @@ class ItemCursor {
     });
   }
 
-  std::span<const MmKey> overlapping(std::uint64_t begin, std::uint64_t end) {
+  std::span<const MmKey> beginning(std::uint64_t begin, std::uint64_t end) {
     keys_.clear();
-    while (first_ < items_.size() && end_of(*items_[first_]) <= begin) ++first_;
+    while (first_ < items_.size() && items_[first_]->offset < begin) ++first_;
     for (std::size_t i = first_; i < items_.size() && items_[i]->offset < end; ++i) {
-      if (end_of(*items_[i]) <= begin) continue;
       keys_.push_back({items_[i]->identifier, static_cast<std::int64_t>(items_[i]->offset - begin)});
     }
     return keys_;
   }
 
  private:
-  static std::uint64_t end_of(const MmItem& item) { return saturating_end(item.offset, item.length); }
-
   std::vector<const MmItem*> items_;
   std::vector<MmKey> keys_;
   std::size_t first_ = 0;
@@ -139,7 +131,7 @@ std::vector<BlockKey> KeySpace::hash_chain(Kind root, Kind block, std::span<cons
     // Text blocks need not end on a token: the item's first token decides by where it starts.
     const std::uint64_t first_token = begin / kBytesPerToken;
     const std::uint64_t end_token = (begin + block_bytes + kBytesPerToken - 1) / kBytesPerToken;
-    parent = hash_block(block, parent, content.subspan(begin, block_bytes), items.overlapping(first_token, end_token),
+    parent = hash_block(block, parent, content.subspan(begin, block_bytes), items.beginning(first_token, end_token),
                         scratch);
     chain.push_back(parent);
   }

@@ -25,7 +25,9 @@
 
 namespace warmpath::blocks {
 
-// One multimodal item of a prompt: `offset` and `length` in tokens from the prompt's start.
+// One multimodal item of a prompt: `offset` and `length` in tokens from the prompt's start. An item takes part in the
+// key of the block in which it begins, and through the chain in all later ones: engines' events tell where an item
+// begins for every pair of block sizes, but not how long it is. The identifier names the content, so its length too.
 struct MmItem {
   std::string identifier = {};
   std::uint64_t offset = 0;
@@ -39,7 +41,7 @@ struct ChainContext {
   std::vector<MmItem> items = {};
 };
 
-// One multimodal key of one block: `offset` is the item's first token minus the block's first token (may be < 0).
+// One item that begins in a block: `offset` is the item's first token minus the block's first token.
 struct MmKey {
   std::string_view identifier;
   std::int64_t offset = 0;
@@ -58,7 +60,7 @@ class KeySpace {
   // The key "before block 0" for an adapter and salt. Cost: one hash.
   BlockKey root(std::string_view lora, std::string_view salt) const;
   // The key of the block that follows `parent`: exactly block_tokens ids. Cost: one hash of 4*block_tokens bytes.
-  // `items` are those that overlap the block, in the order of their offsets.
+  // `items` are those that begin in the block, in the order of their offsets.
   BlockKey next(BlockKey parent, std::span<const TokenId> tokens, std::span<const MmKey> items = {}) const;
 
   // floor(ids.size() / block_tokens) keys.
