@@ -1,0 +1,145 @@
+// ingest: news from engines. For each configured engine URL it resolves the name (every address an engine), asks what the
+// engine is, follows its KV events into the index, scrapes its load and watches its health.
+//
+//   Ingest ingest(loop, options, index, sink, registry);
+//   ingest.add({.url = "http://10.0.0.7:8000"});
+//   ingest.start();
+//
+// It writes the index itself and hands everything else to the Sink. Engines that are down are waited for, for ever.
+// Thread rule: one Loop (not an I/O thread of the proxy); the Sink is called on it.
+// Bounds: a metrics page is read up to page_bytes_max; one scrape, one health check and one replay in flight per engine
+// or rank; back-off between failures.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/base.h"
+#include "blocks/blocks.h"
+#include "events/events.h"
+#include "fleet/fleet.h"
+#include "http/http.h"
+#include "index/index.h"
+#include "io/io.h"
+#include "observe/observe.h"
+
+namespace warmpath::ingest {
+
+// Where an engine's KV events are, when the user says so.
+struct EventSource {
+  enum class Side : std::uint8_t { kConnect, kBind } side = Side::kConnect;  // kBind: the engine dials out to us
+  std::string events;  // "tcp://host:port" of rank 0; rank r: port + r
+  std::string replay;  // empty: none
+};
+
+struct EngineAddress {
+  http::Url url;
+  std::optional<EventSource> events;   // nullopt: ask the engine (/kv_event_sources, then /server_info)
+  std::uint32_t ranks = 0;             // data-parallel ranks; 0: ask the engine, else 1
+  std::shared_ptr<io::TlsClientContext> tls;  // https
+  std::vector<std::string> adapters;   // served beside the base model, when it cannot be asked
+};
+
+// A model name that an engine answers to, from its /v1/models.
+struct ServedModel {
+  std::string id;
+  std::string root;
+  std::optional<std::string> parent;  // an adapter's base model
+  std::optional<std::uint64_t> max_model_len;
+};
+
+// One engine (one rank) as found.
+struct Found {
+  fleet::EngineInfo info;
+  http::Origin origin;
+  std::string path;  // prefix of its base URL
+  std::vector<ServedModel> models;
+};
+
+// Who is told. Called on ingest's loop.
+class Sink {
+ public:
+  virtual ~Sink() = default;
+  virtual EngineId next_engine_id() = 0;         // dense from 0, never reused
+  virtual void engine_found(Found engine) = 0;   // new, or its facts changed (same id)
+  virtual void changed(const fleet::Change& change) = 0;  // Removed, LivenessChanged
+  virtual void sampled(const fleet::Sample& sample) = 0;
+  virtual void publisher_changed(EngineId engine, blocks::PublisherState state) = 0;
+};
+
+struct IngestOptions {
+  Duration scrape_interval = std::chrono::milliseconds(500);
+  Duration health_interval = std::chrono::seconds(2);
+  Duration resolve_interval = std::chrono::seconds(10);
+  Duration ask_timeout = std::chrono::seconds(5);  // discovery, health and scrape exchanges
+  std::size_t page_bytes_max = 1u << 20;           // of a metrics page
+  bool follow_events = true;                       // false: the pool has no tokenizer or its policy needs no events
+  std::uint64_t seed = 0;                          // of jitters
+  std::string model;                               // expected at the engines; empty: whatever they serve
+  events::FollowerOptions follower;
+};
+
+// For the start-up summary and /ready: one line per engine or per URL that has not answered yet.
+struct EngineStatus {
+  std::string name;
+  std::optional<EngineId> engine;  // nullopt: not found yet
+  fleet::Liveness liveness = fleet::Liveness::kUnknown;
+  std::string why_not;             // of being down or unknown: "connection refused", …
+  std::string models;              // comma separated
+  std::uint32_t block_tokens = 0;
+  std::uint64_t kv_tokens = 0;
+  std::string events;              // the source followed, or why there are none: "events disabled at the engine", …
+  bool has_events = false;
+  blocks::PublisherState publisher = blocks::PublisherState::kLost;
+  std::uint64_t batches = 0;       // applied
+  std::uint64_t blocks_held = 0;
+};
+
+class Ingest {
+ public:
+  // `index` may be null when follow_events is false. Everything handed in must outlive the Ingest.
+  Ingest(io::Loop& loop, IngestOptions options, index::Index* index, Sink& sink, observe::Registry& registry);
+  ~Ingest();
+  Ingest(const Ingest&) = delete;
+  Ingest& operator=(const Ingest&) = delete;
+
+  void add(EngineAddress engine);  // before start()
+  void start();
+  // On the loop's thread.
+  std::vector<EngineStatus> status() const;
+
+  // Told by the composition when a request was forwarded to an engine: "no KV events though prompts were routed" is
+  // judged from it. Any thread.
+  void routed(EngineId engine, std::uint64_t prompt_tokens);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+// The figures of a metrics page that a router needs: vLLM, SGLang and TensorRT-LLM names (facts of 2026-11), summed or
+// maximal over label sets as each metric wants. Cost: one pass, no allocation; rank picks `engine="r"` label sets.
+struct PageFigures {
+  std::optional<double> running, waiting, kv_usage;
+  std::optional<double> prefix_queries_tokens, prefix_hits_tokens;
+  std::optional<std::uint32_t> block_tokens;
+  std::optional<std::uint64_t> kv_tokens;
+  std::optional<bool> prefix_caching;
+};
+PageFigures read_page(std::string_view page, std::optional<std::uint32_t> rank);
+
+// Block sizes of engines, asked once before the index exists (its router block depends on them): for each URL that
+// answers within `deadline`. Then `done`.
+struct Survey {
+  std::vector<std::uint32_t> block_tokens;  // of engines that told; may be empty
+  std::vector<std::string> unanswered;      // URLs
+};
+void survey(io::Loop& loop, const std::vector<EngineAddress>& engines, Duration deadline,
+            std::function<void(Survey)> done);
+
+}  // namespace warmpath::ingest
