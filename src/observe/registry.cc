@@ -170,7 +170,7 @@ std::vector<double> token_counts() { return {16, 64, 256, 1024, 4096, 16384, 655
 std::vector<double> ratios() { return {0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1}; }
 
 struct Registry::Impl {
-  explicit Impl(RegistryOptions options) : options(options) {}
+  explicit Impl(RegistryOptions given) : options(given) {}
 
   Family& family(std::string_view name, std::string_view help, prometheus::MetricType type,
                  const std::vector<std::string>& label_names, std::span<const double> bounds) {
