@@ -16,7 +16,7 @@
 // when there are decodes, base + per sequence + per 1,000 tokens of their context; a step without decodes takes at least
 // the base (weights are read anyway). All divided by speed.
 //
-// Thread rule: one owner. No clock, no sockets. Cost: a decode step about 20 ns per running request; prefill one hash per
+// Thread rule: one owner. No clock, no sockets. Cost: a step about 0.1 us per running request; prefill one hash per
 // full block.
 #pragma once
 

@@ -18,12 +18,13 @@ void decode_step(benchmark::State& state) {
     state.PauseTiming();
     while (driver.model->stats().running + driver.model->stats().waiting < batch) {
       ++id;
-      driver.add(id, testing::range(static_cast<TokenId>(id % 64) * 100'000, 8'000), testing::range(1, 100'000));
+      driver.add(id, testing::range(static_cast<TokenId>(id % 64) * 100'000, 8'000), testing::range(1, 20'000));
     }
     while (driver.model->stats().waiting > 0) driver.step();
     state.ResumeTiming();
     for (int i = 0; i < 100; ++i) {
       const auto plan = driver.model->begin_step(driver.now);
+      if (!plan) break;
       driver.model->finish_step(driver.now, driver.result);
       benchmark::DoNotOptimize(plan);
     }
