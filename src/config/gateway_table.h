@@ -57,10 +57,10 @@ class GatewayFlags {
   AllowedNames allowed_;
   std::string config_file_;
   struct Given {
-    const void* row = nullptr;
+    std::size_t row = 0;  // in the table
     std::string value;
   };
-  std::vector<Given> given_;
+  std::vector<Given> given_;  // in the order of the command line
 };
 
 // docs/config.md as it has to be: every row with key, flag, type, range, default and sentence.
