@@ -32,6 +32,8 @@ struct ModelFiles {
 };
 
 enum class SpecialTokens : std::uint8_t { kNone, kAdd };    // what `add_special_tokens` says
+// Which end `truncate_prompt_tokens` cuts off: transformers' `truncation_side` (kRight keeps the first tokens).
+enum class TruncationSide : std::uint8_t { kRight, kLeft };
 enum class SpecialText : std::uint8_t { kKeep, kSkip };     // decode: `skip_special_tokens`
 
 // Whether our ids are the engine's. transformers rebuilds some tokenizers from their class: then nobody knows before
@@ -75,6 +77,8 @@ class Tokenizer {
   // eos ids by tokenizer_config / config, possibly several or none.
   virtual std::vector<TokenId> end_ids() const = 0;
   virtual const Exactness& exactness() const = 0;
+  // What tokenizer_config.json says; right when it says nothing.
+  virtual TruncationSide truncation_side() const { return TruncationSide::kRight; }
 };
 
 }  // namespace warmpath::tokens

@@ -1,0 +1,243 @@
+//! The C door: every function catches panics and hands back a status and, on failure, a message.
+//! The C side of it is `src/tokens/rust_door.h`; the two are kept equal by hand.
+
+use std::ffi::c_void;
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::Once;
+
+use crate::model::Model;
+use crate::{Chat, Fault, FaultKind, Files};
+
+/// Bytes owned by the caller. A null pointer means absent; an empty text has a non-null pointer.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct WtBytes {
+    pub data: *const u8,
+    pub size: usize,
+}
+
+/// Bytes owned by this library until `wt_free_text`.
+#[repr(C)]
+pub struct WtText {
+    pub data: *mut u8,
+    pub size: usize,
+}
+
+/// Ids owned by this library until `wt_free_ids`.
+#[repr(C)]
+pub struct WtIds {
+    pub data: *mut u32,
+    pub size: usize,
+}
+
+#[repr(C)]
+pub struct WtFiles {
+    pub tokenizer_json: WtBytes,
+    pub tokenizer_config_json: WtBytes,
+    pub chat_template_jinja: WtBytes,
+    pub special_tokens_map_json: WtBytes,
+    pub config_json: WtBytes,
+}
+
+#[repr(C)]
+pub struct WtChat {
+    pub messages: WtBytes,
+    pub tools: WtBytes,
+    pub documents: WtBytes,
+    pub chat_template_kwargs: WtBytes,
+    pub reasoning_effort: WtBytes,
+    pub add_generation_prompt: i32,
+    pub continue_final_message: i32,
+    pub now_unix_seconds: i64,
+}
+
+/// What is known of a loaded model; pointers live as long as the model.
+#[repr(C)]
+pub struct WtFacts {
+    pub vocabulary_size: u32,
+    pub has_chat_template: i32,
+    pub end_ids: *const u32,
+    pub end_ids_size: usize,
+    pub inexact_because: WtBytes,
+    pub truncates_left: i32,
+}
+
+impl WtBytes {
+    unsafe fn get<'a>(self) -> Option<&'a [u8]> {
+        if self.data.is_null() {
+            None
+        } else {
+            Some(std::slice::from_raw_parts(self.data, self.size))
+        }
+    }
+
+    unsafe fn text<'a>(self, what: &str) -> Result<Option<&'a str>, Fault> {
+        match self.get() {
+            None => Ok(None),
+            Some(bytes) => std::str::from_utf8(bytes)
+                .map(Some)
+                .map_err(|_| Fault::invalid(format!("{what} is not UTF-8"))),
+        }
+    }
+}
+
+fn status(kind: FaultKind) -> i32 {
+    match kind {
+        FaultKind::Invalid => 1,
+        FaultKind::Unsupported => 2,
+        FaultKind::TooLarge => 3,
+        FaultKind::Internal => 4,
+    }
+}
+
+unsafe fn give_text(out: *mut WtText, text: String) {
+    let boxed = text.into_bytes().into_boxed_slice();
+    let size = boxed.len();
+    *out = WtText { data: Box::into_raw(boxed) as *mut u8, size };
+}
+
+/// Runs `body`; a fault or a panic becomes a status and a message.
+unsafe fn guarded(error: *mut WtText, body: impl FnOnce() -> Result<(), Fault>) -> i32 {
+    let fault = match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(Ok(())) => return 0,
+        Ok(Err(fault)) => fault,
+        Err(panic) => {
+            let text = panic
+                .downcast_ref::<String>()
+                .cloned()
+                .or_else(|| panic.downcast_ref::<&str>().map(|text| text.to_string()))
+                .unwrap_or_else(|| "unknown cause".to_string());
+            Fault { kind: FaultKind::Internal, message: format!("the tokenizer library panicked: {text}") }
+        }
+    };
+    give_text(error, fault.message);
+    status(fault.kind)
+}
+
+fn model<'a>(handle: *const c_void) -> &'a Model {
+    unsafe { &*(handle as *const Model) }
+}
+
+/// # Safety
+/// All pointers are valid; `out` receives a handle for `wt_close` when 0 comes back.
+#[no_mangle]
+pub unsafe extern "C" fn wt_open(files: *const WtFiles, out: *mut *mut c_void, error: *mut WtText) -> i32 {
+    // A caught panic is told through the status; nothing may reach stderr behind the program's back.
+    static SILENCE: Once = Once::new();
+    SILENCE.call_once(|| std::panic::set_hook(Box::new(|_| {})));
+    guarded(error, || {
+        let files = &*files;
+        let loaded = Model::load(&Files {
+            tokenizer: files.tokenizer_json.get().unwrap_or_default(),
+            tokenizer_config: files.tokenizer_config_json.text("tokenizer_config.json")?,
+            chat_template: files.chat_template_jinja.text("the chat template file")?,
+            special_tokens_map: files.special_tokens_map_json.text("special_tokens_map.json")?,
+            config: files.config_json.text("config.json")?,
+        })?;
+        *out = Box::into_raw(Box::new(loaded)) as *mut c_void;
+        Ok(())
+    })
+}
+
+/// # Safety
+/// `handle` came from `wt_open` and is not used again.
+#[no_mangle]
+pub unsafe extern "C" fn wt_close(handle: *mut c_void) {
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(Box::from_raw(handle as *mut Model))));
+}
+
+/// # Safety
+/// `handle` came from `wt_open`.
+#[no_mangle]
+pub unsafe extern "C" fn wt_facts(handle: *const c_void, out: *mut WtFacts) {
+    let model = model(handle);
+    *out = WtFacts {
+        vocabulary_size: model.vocabulary_size(),
+        has_chat_template: model.has_chat_template() as i32,
+        end_ids: model.end_ids().as_ptr(),
+        end_ids_size: model.end_ids().len(),
+        inexact_because: WtBytes { data: model.inexact_because().as_ptr(), size: model.inexact_because().len() },
+        truncates_left: model.truncates_left() as i32,
+    };
+}
+
+/// # Safety
+/// `handle` came from `wt_open`; `out` is freed with `wt_free_ids` when 0 comes back.
+#[no_mangle]
+pub unsafe extern "C" fn wt_encode(
+    handle: *const c_void,
+    text: WtBytes,
+    add_special: i32,
+    out: *mut WtIds,
+    error: *mut WtText,
+) -> i32 {
+    guarded(error, || {
+        let text = text.text("the text")?.unwrap_or_default();
+        let boxed = model(handle).encode(text, add_special != 0)?.into_boxed_slice();
+        let size = boxed.len();
+        *out = WtIds { data: Box::into_raw(boxed) as *mut u32, size };
+        Ok(())
+    })
+}
+
+/// # Safety
+/// `handle` came from `wt_open`; `ids` holds `size` ids; `out` is freed with `wt_free_text` when 0 comes back.
+#[no_mangle]
+pub unsafe extern "C" fn wt_decode(
+    handle: *const c_void,
+    ids: *const u32,
+    size: usize,
+    skip_special: i32,
+    out: *mut WtText,
+    error: *mut WtText,
+) -> i32 {
+    guarded(error, || {
+        let ids = if size == 0 { &[] } else { std::slice::from_raw_parts(ids, size) };
+        give_text(out, model(handle).decode(ids, skip_special != 0)?);
+        Ok(())
+    })
+}
+
+/// # Safety
+/// `handle` came from `wt_open`; `out` is freed with `wt_free_text` when 0 comes back.
+#[no_mangle]
+pub unsafe extern "C" fn wt_render(
+    handle: *const c_void,
+    chat: *const WtChat,
+    out: *mut WtText,
+    error: *mut WtText,
+) -> i32 {
+    guarded(error, || {
+        let chat = &*chat;
+        let text = model(handle).render(&Chat {
+            messages: chat.messages.text("messages")?.unwrap_or_default(),
+            tools: chat.tools.text("tools")?,
+            documents: chat.documents.text("documents")?,
+            chat_template_kwargs: chat.chat_template_kwargs.text("chat_template_kwargs")?,
+            reasoning_effort: chat.reasoning_effort.text("reasoning_effort")?,
+            add_generation_prompt: chat.add_generation_prompt != 0,
+            continue_final_message: chat.continue_final_message != 0,
+            now_unix_seconds: chat.now_unix_seconds,
+        })?;
+        give_text(out, text);
+        Ok(())
+    })
+}
+
+/// # Safety
+/// `text` was filled by this library and is not used again.
+#[no_mangle]
+pub unsafe extern "C" fn wt_free_text(text: WtText) {
+    if !text.data.is_null() {
+        drop(Box::from_raw(std::ptr::slice_from_raw_parts_mut(text.data, text.size)));
+    }
+}
+
+/// # Safety
+/// `ids` was filled by this library and is not used again.
+#[no_mangle]
+pub unsafe extern "C" fn wt_free_ids(ids: WtIds) {
+    if !ids.data.is_null() {
+        drop(Box::from_raw(std::ptr::slice_from_raw_parts_mut(ids.data, ids.size)));
+    }
+}

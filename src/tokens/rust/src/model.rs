@@ -1,0 +1,336 @@
+//! A model's tokenizer and templates, loaded.
+
+use std::collections::BTreeMap;
+
+use minijinja::value::{Serde, Value as TemplateValue};
+use minijinja::{Error, ErrorKind};
+use serde_json::{Map, Value};
+use tokenizers::Tokenizer;
+
+use crate::template::Template;
+use crate::{clock, exactness, python, shape, Chat, Fault, FaultKind, Files};
+
+const NAMED_TOKENS: [&str; 7] =
+    ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+/// Hugging Face's mark for the text that a continued message ends with.
+const CONTINUE_TAG: &str = "CONTINUE_FINAL_MESSAGE_TAG ";
+/// End ids beyond this many are ignored.
+const END_IDS_MAX: usize = 64;
+
+pub struct Model {
+    tokenizer: Tokenizer,
+    /// Bit per id: is it one?
+    known: Vec<bool>,
+    template: Option<Template>,
+    tool_template: Option<Template>,
+    /// Why there is no default template although there are named ones.
+    no_default: Option<String>,
+    special: BTreeMap<String, String>,
+    end_ids: Vec<u32>,
+    inexact_because: String,
+    truncates_left: bool,
+}
+
+fn parse_object(text: Option<&str>, file: &str) -> Result<Option<Value>, Fault> {
+    let Some(text) = text else { return Ok(None) };
+    match serde_json::from_str(text) {
+        Ok(value @ Value::Object(_)) => Ok(Some(value)),
+        Ok(_) => Err(Fault::invalid(format!("{file} is not a JSON object"))),
+        Err(error) => Err(Fault::invalid(format!("{file} is not valid JSON: {error}"))),
+    }
+}
+
+/// A token is named by a text or by an object that has its text under "content".
+fn token_text(value: &Value) -> Option<&str> {
+    value.as_str().or_else(|| value["content"].as_str())
+}
+
+impl Model {
+    pub fn load(files: &Files) -> Result<Model, Fault> {
+        let tokenizer_config = parse_object(files.tokenizer_config, "tokenizer_config.json")?;
+        let special_map = parse_object(files.special_tokens_map, "special_tokens_map.json")?;
+        let config = parse_object(files.config, "config.json")?;
+        let mut tokenizer = Tokenizer::from_bytes(files.tokenizer)
+            .map_err(|error| Fault::invalid(format!("tokenizer.json cannot be used: {error}")))?;
+        // Engines encode without the file's own truncation and padding.
+        tokenizer
+            .with_truncation(None)
+            .map_err(|error| Fault::invalid(format!("tokenizer.json: truncation: {error}")))?
+            .with_padding(None);
+        let mut known = Vec::new();
+        for id in tokenizer.get_vocab(true).into_values() {
+            let index = id as usize;
+            if index >= known.len() {
+                known.resize(index + 1, false);
+            }
+            known[index] = true;
+        }
+        if known.is_empty() {
+            return Err(Fault::invalid("tokenizer.json has an empty vocabulary"));
+        }
+        let special = special_tokens(tokenizer_config.as_ref(), special_map.as_ref());
+        let end_ids = end_ids(&tokenizer, &special, config.as_ref());
+        let inexact_because =
+            exactness::inexact_because(&tokenizer, tokenizer_config.as_ref(), config.as_ref());
+        let truncates_left = tokenizer_config.as_ref().is_some_and(|config| config["truncation_side"] == "left");
+        let mut model = Model {
+            tokenizer,
+            known,
+            template: None,
+            tool_template: None,
+            no_default: None,
+            special,
+            end_ids,
+            inexact_because,
+            truncates_left,
+        };
+        model.load_templates(files.chat_template, tokenizer_config.as_ref())?;
+        Ok(model)
+    }
+
+    fn load_templates(&mut self, file: Option<&str>, tokenizer_config: Option<&Value>) -> Result<(), Fault> {
+        if let Some(source) = file {
+            self.template = Some(Template::compile(source)?);
+            return Ok(());
+        }
+        match tokenizer_config.map(|config| &config["chat_template"]) {
+            None | Some(Value::Null) => {}
+            Some(Value::String(source)) => self.template = Some(Template::compile(source)?),
+            Some(Value::Array(named)) => {
+                for entry in named {
+                    let (Some(name), Some(source)) = (entry["name"].as_str(), entry["template"].as_str()) else {
+                        return Err(Fault::invalid(
+                            "tokenizer_config.json: a named chat template needs 'name' and 'template'",
+                        ));
+                    };
+                    match name {
+                        "default" => self.template = Some(Template::compile(source)?),
+                        "tool_use" => self.tool_template = Some(Template::compile(source)?),
+                        _ => {}
+                    }
+                }
+                if self.template.is_none() {
+                    self.no_default =
+                        Some("the model has several chat templates and none is named 'default'".to_string());
+                }
+            }
+            Some(_) => {
+                return Err(Fault::invalid("tokenizer_config.json: chat_template is neither a text nor a list"))
+            }
+        }
+        Ok(())
+    }
+
+    pub fn vocabulary_size(&self) -> u32 {
+        self.known.len() as u32
+    }
+
+    pub fn has_chat_template(&self) -> bool {
+        self.template.is_some() || self.tool_template.is_some()
+    }
+
+    pub fn end_ids(&self) -> &[u32] {
+        &self.end_ids
+    }
+
+    pub fn inexact_because(&self) -> &str {
+        &self.inexact_because
+    }
+
+    pub fn truncates_left(&self) -> bool {
+        self.truncates_left
+    }
+
+    pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<u32>, Fault> {
+        match self.tokenizer.encode_fast(text, add_special) {
+            Ok(encoding) => Ok(encoding.get_ids().to_vec()),
+            Err(error) => Err(Fault::invalid(format!("the text cannot be encoded: {error}"))),
+        }
+    }
+
+    pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String, Fault> {
+        if let Some(id) = ids.iter().find(|id| !self.known.get(**id as usize).copied().unwrap_or(false)) {
+            return Err(Fault::invalid(format!(
+                "token id {id} is not in the vocabulary (ids are below {})",
+                self.known.len()
+            )));
+        }
+        self.tokenizer
+            .decode(ids, skip_special)
+            .map_err(|error| Fault::invalid(format!("the ids cannot be decoded: {error}")))
+    }
+
+    pub fn render(&self, chat: &Chat) -> Result<String, Fault> {
+        if chat.continue_final_message && chat.add_generation_prompt {
+            return Err(Fault::invalid(
+                "Cannot set both `continue_final_message` and `add_generation_prompt` to True.",
+            ));
+        }
+        let mut variables = self.variables(chat)?;
+        let with_tools = variables.get("tools").is_some_and(|tools| !tools.is_null());
+        let template = match (&self.tool_template, &self.template) {
+            (Some(template), _) if with_tools => template,
+            (_, Some(template)) => template,
+            _ => {
+                let message = self.no_default.as_deref().unwrap_or("the model has no chat template");
+                return Err(Fault { kind: FaultKind::Unsupported, message: message.to_string() });
+            }
+        };
+        let mut messages = shape::messages(chat.messages, template.content_format, template.knows_developer)?;
+        let ending = match chat.continue_final_message {
+            true => Some(tag_final_message(&mut messages, &template.source)?),
+            false => None,
+        };
+        variables.insert("messages".into(), Value::Array(messages));
+        let mut context: BTreeMap<String, TemplateValue> =
+            variables.into_iter().map(|(name, value)| (name, TemplateValue::from(Serde(value)))).collect();
+        let now = chat.now_unix_seconds;
+        context.insert(
+            "strftime_now".into(),
+            TemplateValue::from_function(move |format: &str| -> Result<String, Error> {
+                if format.len() > 1024 {
+                    return Err(Error::new(ErrorKind::InvalidOperation, "strftime_now: the format is too long"));
+                }
+                Ok(clock::strftime(now, format))
+            }),
+        );
+        let rendered = template.render(TemplateValue::from(context))?;
+        match ending {
+            Some(ending) => cut_at_tag(rendered, &ending),
+            None => Ok(rendered),
+        }
+    }
+
+    /// What the template sees beside the messages: special tokens < the request's kwargs < the request's own fields.
+    fn variables(&self, chat: &Chat) -> Result<Map<String, Value>, Fault> {
+        let mut variables = Map::new();
+        for (name, text) in &self.special {
+            variables.insert(name.clone(), Value::from(text.as_str()));
+        }
+        variables.insert("tools".into(), Value::Null);
+        variables.insert("documents".into(), Value::Null);
+        if let Some(tools) = chat.tools.map(shape::tools).transpose()?.flatten() {
+            variables.insert("tools".into(), tools);
+        }
+        let mut asked_thinking = false;
+        if let Some(text) = chat.chat_template_kwargs {
+            match shape::parse(text, "chat_template_kwargs")? {
+                Value::Null => {}
+                Value::Object(kwargs) => {
+                    asked_thinking = kwargs.contains_key("enable_thinking");
+                    merge_kwargs(&mut variables, kwargs)?;
+                }
+                _ => return Err(Fault::invalid("chat_template_kwargs is not an object")),
+            }
+        }
+        if let Some(text) = chat.documents {
+            let documents = shape::parse(text, "documents")?;
+            if !documents.is_null() {
+                variables.insert("documents".into(), documents);
+            }
+        }
+        if let Some(text) = chat.reasoning_effort {
+            // Both a JSON text and the bare word are understood.
+            let effort = serde_json::from_str(text).unwrap_or_else(|_| Value::from(text));
+            if !effort.is_null() {
+                if !asked_thinking {
+                    variables.insert("enable_thinking".into(), Value::from(effort != "none"));
+                }
+                variables.insert("reasoning_effort".into(), effort);
+            }
+        }
+        variables.insert("add_generation_prompt".into(), Value::from(chat.add_generation_prompt));
+        Ok(variables)
+    }
+}
+
+/// Values that say nothing (null, "auto") do not count, as in vLLM 0.32.
+fn merge_kwargs(variables: &mut Map<String, Value>, kwargs: Map<String, Value>) -> Result<(), Fault> {
+    for (name, value) in kwargs {
+        if value.is_null() || value == "auto" {
+            continue;
+        }
+        if matches!(name.as_str(), "chat_template" | "tokenize" | "messages" | "conversation") {
+            return Err(Fault::invalid(format!("Found unexpected chat template kwargs from request: {name}")));
+        }
+        variables.insert(name, value);
+    }
+    Ok(())
+}
+
+fn special_tokens(config: Option<&Value>, map: Option<&Value>) -> BTreeMap<String, String> {
+    let mut tokens = BTreeMap::new();
+    for source in [map, config].into_iter().flatten() {
+        for name in NAMED_TOKENS {
+            if let Some(text) = token_text(&source[name]) {
+                tokens.insert(name.to_string(), text.to_string());
+            }
+        }
+        if let Some(extra) = source["extra_special_tokens"].as_object() {
+            for (name, value) in extra {
+                if let Some(text) = token_text(value) {
+                    tokens.insert(name.clone(), text.to_string());
+                }
+            }
+        }
+    }
+    tokens
+}
+
+fn end_ids(tokenizer: &Tokenizer, special: &BTreeMap<String, String>, config: Option<&Value>) -> Vec<u32> {
+    let mut ids: Vec<u32> = special.get("eos_token").and_then(|text| tokenizer.token_to_id(text)).into_iter().collect();
+    let given = config.map(|config| match &config["eos_token_id"] {
+        Value::Array(several) => several.clone(),
+        Value::Null => config["text_config"]["eos_token_id"].as_array().cloned().unwrap_or_default(),
+        one => vec![one.clone()],
+    });
+    for id in given.unwrap_or_default().iter().take(END_IDS_MAX).filter_map(Value::as_u64) {
+        if let Ok(id) = u32::try_from(id) {
+            if !ids.contains(&id) {
+                ids.push(id);
+            }
+        }
+    }
+    ids
+}
+
+/// Marks where the last message ends; gives its text.
+fn tag_final_message(messages: &mut [Value], source: &str) -> Result<String, Fault> {
+    let Some(last) = messages.last_mut() else {
+        return Err(Fault::invalid("continue_final_message is set but the conversation is empty!"));
+    };
+    if !source.contains("content") {
+        return Err(Fault::invalid("continue_final_message is set but the chat template reads no \"content\""));
+    }
+    let place = match &mut last["content"] {
+        Value::Array(parts) => parts.iter_mut().rev().find_map(|part| part.get_mut("text")),
+        other => Some(other),
+    };
+    match place {
+        Some(Value::String(text)) => {
+            let ending = text.clone();
+            text.push_str(CONTINUE_TAG);
+            Ok(ending)
+        }
+        _ => Err(Fault::invalid(
+            "continue_final_message is set but we could not find any text to continue in the final message!",
+        )),
+    }
+}
+
+fn cut_at_tag(mut rendered: String, ending: &str) -> Result<String, Fault> {
+    let bare = CONTINUE_TAG.trim_end();
+    let at = rendered.rfind(bare).filter(|_| rendered.contains(python::strip(ending)));
+    let Some(at) = at else {
+        return Err(Fault::invalid(
+            "continue_final_message is set but the final message does not appear in the chat after applying the chat \
+             template!",
+        ));
+    };
+    let kept = match rendered[at..].starts_with(CONTINUE_TAG) {
+        true => at,
+        false => python::rstrip(&rendered[..at]).len(),
+    };
+    rendered.truncate(kept);
+    Ok(rendered)
+}

@@ -1,0 +1,127 @@
+#include <string>
+#include <utility>
+
+#include "tokens/rust_door.h"
+#include "tokens/tokens.h"
+
+namespace warmpath::tokens {
+namespace {
+
+// Never null: to the library a null pointer means "absent".
+WtBytes present(std::string_view text) {
+  static constexpr char kEmpty = 0;
+  const char* data = text.data() == nullptr ? &kEmpty : text.data();
+  return {reinterpret_cast<const std::uint8_t*>(data), text.size()};
+}
+
+WtBytes optional_bytes(const std::optional<std::string>& text) {
+  return text ? present(*text) : WtBytes{nullptr, 0};
+}
+
+WtBytes unless_empty(std::string_view text) { return text.empty() ? WtBytes{nullptr, 0} : present(text); }
+
+std::string take_text(WtText text) {
+  std::string out(reinterpret_cast<const char*>(text.data), text.size);
+  wt_free_text(text);
+  return out;
+}
+
+Error take_error(std::int32_t status, WtText text) {
+  ErrorKind kind = ErrorKind::kInternal;
+  switch (status) {
+    case kWtInvalid: kind = ErrorKind::kInvalid; break;
+    case kWtUnsupported: kind = ErrorKind::kUnsupported; break;
+    case kWtTooLarge: kind = ErrorKind::kTooLarge; break;
+    default: break;
+  }
+  return {kind, take_text(text)};
+}
+
+class RustTokenizer final : public Tokenizer {
+ public:
+  explicit RustTokenizer(void* model) : model_(model) {
+    WtFacts facts{};
+    wt_facts(model_, &facts);
+    vocabulary_size_ = facts.vocabulary_size;
+    has_chat_template_ = facts.has_chat_template != 0;
+    truncates_left_ = facts.truncates_left != 0;
+    end_ids_.assign(facts.end_ids, facts.end_ids + facts.end_ids_size);
+    exactness_.why_not.assign(reinterpret_cast<const char*>(facts.inexact_because.data), facts.inexact_because.size);
+    exactness_.proven = exactness_.why_not.empty();
+  }
+  ~RustTokenizer() override { wt_close(model_); }
+  RustTokenizer(const RustTokenizer&) = delete;
+  RustTokenizer& operator=(const RustTokenizer&) = delete;
+
+  Result<std::vector<TokenId>> encode(std::string_view text, SpecialTokens special) const override {
+    WtIds ids{};
+    WtText error{};
+    if (auto status = wt_encode(model_, present(text), special == SpecialTokens::kAdd ? 1 : 0, &ids, &error)) {
+      return take_error(status, error);
+    }
+    std::vector<TokenId> out(ids.data, ids.data + ids.size);
+    wt_free_ids(ids);
+    return out;
+  }
+
+  Result<std::string> decode(std::span<const TokenId> ids, SpecialText special) const override {
+    WtText text{};
+    WtText error{};
+    const std::int32_t skip = special == SpecialText::kSkip ? 1 : 0;
+    if (auto status = wt_decode(model_, ids.data(), ids.size(), skip, &text, &error)) return take_error(status, error);
+    return take_text(text);
+  }
+
+  Result<std::string> render_chat(const ChatInput& chat) const override {
+    const WtChat input{.messages = present(chat.messages),
+                       .tools = unless_empty(chat.tools),
+                       .documents = unless_empty(chat.documents),
+                       .chat_template_kwargs = unless_empty(chat.chat_template_kwargs),
+                       .reasoning_effort = unless_empty(chat.reasoning_effort),
+                       .add_generation_prompt = chat.add_generation_prompt ? 1 : 0,
+                       .continue_final_message = chat.continue_final_message ? 1 : 0,
+                       .now_unix_seconds = chat.now_unix_seconds};
+    WtText text{};
+    WtText error{};
+    if (auto status = wt_render(model_, &input, &text, &error)) return take_error(status, error);
+    return take_text(text);
+  }
+
+  Result<std::vector<TokenId>> encode_chat(const ChatInput& chat) const override {
+    auto text = render_chat(chat);
+    if (!text) return std::move(text).error();
+    return encode(*text, SpecialTokens::kNone);
+  }
+
+  bool has_chat_template() const override { return has_chat_template_; }
+  std::uint32_t vocabulary_size() const override { return vocabulary_size_; }
+  std::vector<TokenId> end_ids() const override { return end_ids_; }
+  const Exactness& exactness() const override { return exactness_; }
+  TruncationSide truncation_side() const override {
+    return truncates_left_ ? TruncationSide::kLeft : TruncationSide::kRight;
+  }
+
+ private:
+  void* model_;
+  std::uint32_t vocabulary_size_ = 0;
+  bool has_chat_template_ = false;
+  bool truncates_left_ = false;
+  std::vector<TokenId> end_ids_;
+  Exactness exactness_;
+};
+
+}  // namespace
+
+Result<std::shared_ptr<const Tokenizer>> Tokenizer::create(const ModelFiles& files) {
+  const WtFiles input{.tokenizer_json = present(files.tokenizer_json),
+                      .tokenizer_config_json = optional_bytes(files.tokenizer_config_json),
+                      .chat_template_jinja = optional_bytes(files.chat_template_jinja),
+                      .special_tokens_map_json = optional_bytes(files.special_tokens_map_json),
+                      .config_json = optional_bytes(files.config_json)};
+  void* model = nullptr;
+  WtText error{};
+  if (auto status = wt_open(&input, &model, &error)) return take_error(status, error);
+  return std::shared_ptr<const Tokenizer>(std::make_shared<RustTokenizer>(model));
+}
+
+}  // namespace warmpath::tokens
