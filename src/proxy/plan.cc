@@ -1,0 +1,79 @@
+#include "proxy/plan.h"
+
+#include <limits>
+
+namespace warmpath::proxy {
+namespace {
+
+prompt::Input input_of(const api::Request& request, std::string_view adapter, std::int64_t now_unix_seconds) {
+  prompt::Input input;
+  input.context.lora = adapter;
+  input.context.salt = request.cache_salt;
+  input.has_media = request.has_media || request.has_own_template;
+  input.truncate_prompt_tokens = request.truncate_prompt_tokens;
+  if (request.endpoint == api::Endpoint::kChatCompletions) {
+    tokens::ChatInput chat;
+    chat.messages = request.messages;
+    chat.tools = request.tools;
+    chat.documents = request.documents;
+    chat.chat_template_kwargs = request.chat_template_kwargs;
+    chat.reasoning_effort = request.reasoning_effort;
+    chat.tool_choice = request.tool_choice;
+    chat.add_generation_prompt = request.add_generation_prompt;
+    chat.continue_final_message = request.continue_final_message;
+    chat.now_unix_seconds = now_unix_seconds;
+    input.prompts.emplace_back(chat);
+    return input;
+  }
+  // Completions add special tokens unless told not to (vLLM 0.32).
+  const auto special =
+      request.add_special_tokens.value_or(true) ? tokens::SpecialTokens::kAdd : tokens::SpecialTokens::kNone;
+  for (const api::TextOrIds& one : request.prompts) {
+    if (const auto* text = std::get_if<std::string>(&one)) {
+      input.prompts.emplace_back(prompt::TextPrompt{*text, special});
+    } else {
+      input.prompts.emplace_back(prompt::IdsPrompt{std::get<std::vector<TokenId>>(one)});
+    }
+  }
+  return input;
+}
+
+std::uint32_t saturated(std::uint64_t value) {
+  return static_cast<std::uint32_t>(std::min<std::uint64_t>(value, std::numeric_limits<std::uint32_t>::max()));
+}
+
+}  // namespace
+
+Plan plan_without_chain(std::size_t body_bytes, std::string_view why_not) {
+  constexpr std::size_t kBytesPerToken = 4;
+  Plan plan;
+  plan.prompt_tokens = saturated(body_bytes / kBytesPerToken);
+  plan.chain_kind = why_not;
+  return plan;
+}
+
+Plan make_plan(const prompt::Encoder& encoder, const api::Request& request, std::string_view adapter,
+               std::int64_t now_unix_seconds) {
+  const std::size_t text_bytes = request.messages.size();
+  const prompt::Input input = input_of(request, adapter, now_unix_seconds);
+  if (input.prompts.empty()) return plan_without_chain(text_bytes, "embeddings");
+  auto encoded = encoder.encode(input);
+  if (!encoded.ok()) return plan_without_chain(text_bytes, "refused");
+  Plan plan;
+  std::uint64_t tokens = 0;
+  prompt::Encoded* longest = nullptr;
+  for (prompt::Encoded& one : *encoded) {
+    tokens += one.prompt_tokens;
+    if (!one.exact) plan.chain_kind = one.why_not;
+    if (longest == nullptr || one.prompt_tokens > longest->prompt_tokens) longest = &one;
+  }
+  plan.prompt_tokens = saturated(tokens);
+  if (longest != nullptr) {
+    plan.chain = std::move(longest->chain);
+    plan.guessed_chain = std::move(longest->guessed_chain);
+  }
+  if (request.has_own_template) plan.chain_kind = "own_template";
+  return plan;
+}
+
+}  // namespace warmpath::proxy

@@ -1,0 +1,29 @@
+// Plan: what the brain is told of a request's prompt. Private to proxy.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "api/api.h"
+#include "prompt/prompt.h"
+
+namespace warmpath::proxy {
+
+struct Plan {
+  std::vector<BlockKey> chain;          // empty: not exact
+  std::vector<BlockKey> guessed_chain;
+  std::uint32_t prompt_tokens = 0;
+  std::string chain_kind = "exact";     // or why not: stable words for metrics
+  bool exact() const { return chain_kind == "exact"; }
+};
+
+// Runs on any thread. Never fails: a prompt that cannot be encoded is routed without a chain and the engine answers for
+// it in its own words. Several prompts: tokens of all, chain of the longest.
+Plan make_plan(const prompt::Encoder& encoder, const api::Request& request, std::string_view adapter,
+               std::int64_t now_unix_seconds);
+// Without encoding: only a size, from the body's length.
+Plan plan_without_chain(std::size_t body_bytes, std::string_view why_not);
+
+}  // namespace warmpath::proxy
