@@ -6,7 +6,7 @@
 //   zmq.h      ZmqSocket as a loop source
 //   files.h    read whole, atomic replace, bounded append
 //
-// Built on Boost.Asio (reactor, resolver, TLS) and libzmq; neither shows in these headers.
+// epoll, OpenSSL and libzmq; none of them shows in these headers. Why not Asio: docs/adr/0003-http-and-loop.md.
 #pragma once
 
 #include "io/files.h"   // IWYU pragma: export

@@ -45,7 +45,7 @@ class Loop final : public Clock {
   Impl& impl() { return *impl_; }
 
  private:
-  std::unique_ptr<Impl> impl_;
+  std::shared_ptr<Impl> impl_;  // shared with what other threads post to it
 };
 
 // CPU and resident memory of this process, for metrics and reports.

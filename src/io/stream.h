@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -34,6 +35,8 @@ class StreamSink {
   virtual ~StreamSink() = default;
   virtual void on_data(std::string_view bytes) = 0;  // valid during the call
   virtual void on_end() = 0;                         // the peer will send no more (half-close); writing may go on
+  // The peer shut down or reset, noticed at once, also while reading is paused and bytes are still unread. At most once.
+  virtual void on_hangup() {}
   virtual void on_drained() = 0;                     // queued output fell to the low watermark after being above high
   virtual void on_closed(const Error& why) = 0;      // broken: reset, TLS failure, …; last call
 };
@@ -46,7 +49,7 @@ class Stream {
   virtual void set_sink(StreamSink* sink) = 0;
   // Queues bytes; writes at once what the socket takes. `pending()` says what is left.
   virtual void write(std::string_view bytes) = 0;
-  virtual void write_two(std::string_view first, std::string_view second) = 0;  // one system call when possible
+  virtual void write_parts(std::span<const std::string_view> parts) = 0;  // one system call when possible; at most 8
   virtual std::size_t pending() const = 0;
   virtual void set_watermarks(std::size_t low, std::size_t high) = 0;  // default 16 KiB, 64 KiB
   virtual bool above_high() const = 0;
