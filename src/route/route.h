@@ -7,8 +7,16 @@
 //   core.step(Finished{id, usage}, now, effects);
 //
 // Every Arrived gets exactly one of Forward or Reject; a Failed before the client saw a byte gets Forward to another
-// engine, or Reject. Every request ends with one of Finished, Failed (answered by Reject) or ClientGone: then its books
-// are empty again.
+// engine, or Reject. Every request ends with one of Finished, Failed (answered by Reject) or ClientGone (answered by
+// Cancel): then its books are empty again. Inputs about requests that are not in flight, and a Failed of an engine that
+// no longer has the request, are late news and ignored. An Arrived with an id in flight is a bug of the caller (WP_CHECK).
+//
+// What is decided when: at the forward, not at the arrival, the chain is matched against the index, the tables of guesses
+// and the fleet's view, so a retry is a fresh decision without the engines already tried.
+//
+// Cost: Arrived O(chain + engines); the others O(1) on average (Failed with retry as Arrived). Memory: at most
+// gate.inflight_requests_max requests with their chains (freed at the first byte), receipts_max receipts, and the bounded
+// tables of guesses.
 #pragma once
 
 #include <cstdint>
@@ -33,23 +41,25 @@ namespace warmpath::route {
 struct Usage {
   std::uint64_t prompt_tokens = 0;
   std::uint64_t completion_tokens = 0;
-  std::optional<std::uint64_t> cached_tokens;
+  std::optional<std::uint64_t> cached_tokens{};
 };
 
 // Inputs.
 struct Arrived {
   RequestId id;
-  std::string model;  // as engines know it (alias resolved); adapters included
-  std::vector<BlockKey> chain;          // empty: not exact
-  std::vector<BlockKey> guessed_chain;  // empty: none
+  std::string model{};  // as engines know it (alias resolved); adapters included
+  std::vector<BlockKey> chain{};          // empty: not exact
+  std::vector<BlockKey> guessed_chain{};  // empty: none; blocks of the policy's guess_block_bytes()
   std::uint32_t prompt_tokens = 0;
 };
-struct FirstByte { RequestId id; };  // first body byte of the answer came from the engine
-struct Progress { RequestId id; std::uint32_t tokens = 0; };
-struct Finished { RequestId id; std::optional<Usage> usage; };
+struct FirstByte { RequestId id; };  // first body byte of the answer came from the engine: no retry from here on
+struct Progress { RequestId id; std::uint32_t tokens = 0; };  // implies the first byte
+struct Finished { RequestId id; std::optional<Usage> usage{}; };
 struct Failed {
   RequestId id;
   EngineId engine;
+  // With blame, kUnavailable says that the engine was not reached (connect refused or timed out): that is no fault of
+  // the request. Any other kind: the engine had the request when it broke, which counts towards poison_deaths_max.
   ErrorKind kind = ErrorKind::kUpstream;
   // Whether another engine may be tried: nothing has reached the client.
   enum class Retry : std::uint8_t { kMay, kMayNot } retry = Retry::kMay;
@@ -59,7 +69,8 @@ struct Failed {
 struct ClientGone { RequestId id; };
 struct Sampled { fleet::Sample sample; };
 struct EngineChanged { fleet::Change change; };
-// What index knows of a publisher, handed in so that receipts and policies see it.
+// What index knows of a publisher, handed in so that receipts and policies see it. After the engine's Added; lost until
+// the first one; of engines not known it is ignored.
 struct PublisherChanged { EngineId engine; blocks::PublisherState state = blocks::PublisherState::kLost; };
 struct TimerFired {};
 using Input = std::variant<Arrived, FirstByte, Progress, Finished, Failed, ClientGone, Sampled, EngineChanged,
@@ -90,11 +101,13 @@ struct CoreOptions {
   std::size_t recent_entries_max = 65'536;
   std::size_t receipts_max = 1'024;            // kept for `decisions`
   flow::GateOptions gate;
-  std::uint32_t block_tokens = 64;             // the index's router block
+  std::uint32_t block_tokens = 64;             // the router block; with an index: the index's, whatever stands here
   std::uint32_t poison_deaths_max = 2;         // a request that broke this many engines is not tried again
+  Duration retry_after = std::chrono::seconds(1);  // told when all engines refused
+  fleet::FleetOptions fleet;
 };
 
-// Predicted against reported, per engine: the proof on live traffic.
+// Predicted against reported, per engine: the proof on live traffic. Only exact predictions are in it.
 struct EngineProof {
   EngineId engine;
   std::uint64_t requests = 0;            // finished with usage that told cached_tokens
@@ -125,18 +138,23 @@ struct Snapshot {
   std::uint64_t rejected_total = 0;
   std::uint64_t retries_total = 0;
   std::size_t inflight = 0;
+  std::uint64_t finished_total = 0;
+  std::uint64_t cancelled_total = 0;  // clients that went away
+  std::uint64_t poisoned_total = 0;   // requests given up because they broke poison_deaths_max engines
 };
 
 class Core {
  public:
-  // `index` may be null (no events, no exact match) and must outlive the core; it is read only.
+  // `index` may be null (no events, no exact match) and must outlive the core; it is read only. A policy is required
+  // (WP_CHECK).
   Core(CoreOptions options, const index::Index* index);
   ~Core();
   Core(const Core&) = delete;
   Core& operator=(const Core&) = delete;
   void step(const Input& input, Instant now, std::vector<Effect>& out);
-  Snapshot snapshot(Instant now, std::size_t decisions_max) const;
+  Snapshot snapshot(Instant now, std::size_t decisions_max) const;  // O(engines + decisions_max)
   const fleet::Fleet& fleet() const;
+  const schedule::Policy& policy() const;  // says what chains an Arrived should bring
 
  private:
   struct Impl;
