@@ -1,5 +1,22 @@
 // Follower: all logic of one publisher's stream. It performs nothing: it answers with what is to be done, and ingest
 // (live) or sim (virtual) obeys.
+//
+//   Follower follower({.can_replay = true}, seed);
+//   std::vector<FollowerEffect> out;
+//   follower.step(Connected{}, now, out);            // out: AskReplay{0}, ArmTimer, StateChanged{partial}
+//   follower.step(LiveBatch{seq, decode_batch(payload)}, now, out);
+//
+// What it holds to:
+//   - Batches are applied in order, each once. A gap asks a replay; live batches wait in a bounded parking meanwhile.
+//   - A replay that continues starts at the last applied batch, not behind it: if that one comes back different, the
+//     engine was restarted, even if its new sequence has already passed the old one.
+//   - A sequence that goes back to a batch that is not a copy is a restart: forget all, replay from 0.
+//   - A replay may end without its marker or with a hole (vLLM up to 0.32 drops what a slow reader leaves): it is asked
+//     again from the hole.
+//   - A replay that brings nothing ends the parking: live batches are applied with the hole, state suspect, and the
+//     replay is tried again in the background. It then rebuilds from 0: what was applied around a hole has no undo.
+//   - Asks are bounded: after a failure exponential back-off with jitter; at all times at most 4 in any 4 s.
+//   - Exact: all since the engine's start, or since a clear of its only tier, was applied.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +34,7 @@
 namespace warmpath::events {
 
 // Inputs. Payloads are decoded by the caller (decode_batch) so that the Follower is free of bytes.
-struct Connected {};     // the subscription stands (again)
+struct Connected {};     // the subscription stands (again); implies Disconnected
 struct Disconnected {};  // it broke
 struct LiveBatch {
   PublisherSeq seq;
@@ -42,7 +59,7 @@ struct ForgetAll {};  // drop all blocks of this engine: it restarted, or truth 
 struct AskReplay {
   PublisherSeq start;
 };
-struct StopReplay {};  // close the replay exchange; late replies are to be ignored
+struct StopReplay {};  // close the replay exchange; late replies are to be ignored. Not sent after ReplayEnd
 struct ArmTimer {
   Instant at;  // replaces the previous deadline
 };
@@ -86,11 +103,90 @@ class Follower {
   const FollowerCounters& counters() const { return counters_; }
 
  private:
+  enum class Exchange : std::uint8_t {
+    kNone,
+    kInFlight,  // asked, not ended
+    kBackoff,   // to be asked at retry_at_
+  };
+  enum class Extent : std::uint8_t { kContinue, kFull };  // from the last applied batch, or from 0 anew
+  using Effects = std::vector<FollowerEffect>;
+  using Digest = std::uint64_t;
+
+  static Digest digest_of(const Batch& batch);
+
+  void on(const Connected&, Instant now, Effects& out);
+  void on(const Disconnected&, Instant now, Effects& out);
+  void on(LiveBatch& live, Instant now, Effects& out);
+  void on(const LiveBroken&, Instant now, Effects& out);
+  void on(ReplayBatch& reply, Instant now, Effects& out);
+  void on(const ReplayEnd&, Instant now, Effects& out);
+  void on(const ReplayBroken&, Instant now, Effects& out);
+  void on(const Timeout&, Instant now, Effects& out);
+
+  void accept(PublisherSeq seq, Result<Batch> batch, Instant now, Effects& out);
+  void park(PublisherSeq seq, Result<Batch> batch, Instant now, Effects& out);
+  void drain_parked(Effects& out);
+  void flush_parked(Effects& out);
+  void drop_parked();
+  void take_first_reply(PublisherSeq seq, Result<Batch> batch, Instant now, Effects& out);
+  void take_reply(PublisherSeq seq, Result<Batch> batch, Instant now, Effects& out);
+  void apply_around_hole(PublisherSeq seq, Result<Batch> batch, Effects& out);
+  void apply(PublisherSeq seq, Result<Batch> batch, Effects& out);
+  void judge(const Batch& batch);
+
+  void begin_repair(Instant now, Effects& out);
+  void restart(Instant now, Effects& out);
+  void forget(Effects& out);
+  void hold_live(Instant now);
+  void ask(Extent extent, Instant now, Effects& out);
+  void replay_failed(Instant now, Effects& out);
+  void stop_exchange(Effects& out);
+  void caught_up();
+  Duration backoff();
+  void settle(Effects& out);
+
+  bool parking() const { return exchange_ != Exchange::kNone && hold_live_; }
+  bool clean(const Result<Batch>& batch) const { return batch.ok() && batch->events_malformed == 0; }
+  bool is_copy(PublisherSeq seq, const Result<Batch>& batch) const;
+
+  static constexpr std::size_t kTrailMax = 4'096;  // digests kept of the batches applied last
+  static constexpr std::size_t kAskBurst = 4;      // asks in any kAskWindow
+  static constexpr Duration kAskWindow = std::chrono::seconds(4);
+  static constexpr std::uint32_t kHeldFailuresMax = 3;  // failed asks in a row while live batches wait
+
   FollowerOptions options_;
   FollowerCounters counters_;
+  RandomStream random_;
   blocks::PublisherState state_ = blocks::PublisherState::kLost;
   std::optional<PublisherSeq> last_applied_;
-  // ... the room's own
+  // Digests of the batches up to last_applied_, without holes; nullopt where the content was unreadable.
+  std::deque<std::optional<Digest>> trail_;
+
+  bool connected_ = false;
+  // How what is applied relates to the engine's truth, holes aside.
+  blocks::PublisherState trust_ = blocks::PublisherState::kPartial;
+  bool hole_ = false;              // something is missing or unverified between what was applied and what is known of
+  bool unreadable_seen_ = false;   // a replay proved that the engine itself sends unreadable batches
+  bool other_tiers_seen_ = false;  // a clear of the gpu tier does not tell about the others
+  bool recheck_ = false;           // a live message without a sequence came while a replay ran
+  std::optional<PublisherSeq> live_last_;      // highest live sequence since the engine's start
+  std::optional<PublisherSeq> unreadable_at_;  // a replay brought it unreadable once: asked again to be sure
+
+  Exchange exchange_ = Exchange::kNone;
+  Extent extent_ = Extent::kFull;  // of the exchange in flight or to come
+  bool hold_live_ = false;         // park live batches while waiting or before the first reply
+  std::optional<PublisherSeq> replayed_;  // last reply's sequence in this exchange
+  bool progress_ = false;                 // this exchange brought a new batch
+  Instant asked_at_;
+  Instant replied_at_;
+  Instant retry_at_;
+  Instant hold_until_;  // parking ends here whatever comes
+  std::uint32_t failures_ = 0;
+  std::deque<Instant> asks_;  // the last kAskBurst
+  std::optional<Instant> armed_;
+
+  std::map<PublisherSeq, Result<Batch>> parked_;
+  std::size_t parked_events_ = 0;
 };
 
 }  // namespace warmpath::events
