@@ -21,7 +21,7 @@ struct Framing {
 // Refused: bare CR or LF in a head, obs-fold, NUL, space before colon, content-length with anything but digits or
 // twice with different values, content-length with transfer-encoding, transfer-encoding in 1.0, chunked not last.
 Result<std::size_t> parse_request_head(std::string_view bytes, const Limits& limits, RequestHead& head, Framing& framing);
-// `to_head_request`: the response to HEAD has no body.
+// 1xx, 204 and 304 have no body; the caller knows of HEAD.
 Result<std::size_t> parse_response_head(std::string_view bytes, const Limits& limits, ResponseHead& head,
                                         Framing& framing);
 
