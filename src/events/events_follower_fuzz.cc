@@ -20,6 +20,7 @@ class Driver {
   void step(FollowerInput input) {
     if (std::holds_alternative<ReplayEnd>(input)) open_ = false;
     if (std::holds_alternative<Timeout>(input)) timer_.reset();
+    before_ = follower_.last_applied();
     std::vector<FollowerEffect> out;
     follower_.step(std::move(input), now_, out);
     for (const FollowerEffect& effect : out) take(effect);
@@ -40,7 +41,7 @@ class Driver {
   void take(const FollowerEffect& effect) {
     if (const auto* ask = std::get_if<AskReplay>(&effect)) {
       WP_CHECK(options_.can_replay && !open_);
-      WP_CHECK(ask->start.value() == 0 || ask->start == follower_.last_applied());
+      WP_CHECK(ask->start.value() == 0 || ask->start == before_ || ask->start == follower_.last_applied());
       open_ = true;
       asks_.push_back(now_);
       if (asks_.size() > 5) asks_.pop_front();
@@ -65,6 +66,7 @@ class Driver {
   std::optional<Instant> timer_;
   bool open_ = false;
   std::deque<Instant> asks_;
+  std::optional<PublisherSeq> before_;  // last applied before the step: one step may ask, restart and ask again
   blocks::PublisherState told_ = blocks::PublisherState::kLost;
 };
 

@@ -67,7 +67,7 @@ class Publisher {
 
  private:
   blocks::KvEvent event() {
-    if (random_.below(150) == 0) return blocks::AllBlocksCleared{};
+    if (random_.below(1000) == 0) return blocks::AllBlocksCleared{};
     if (truth_.size() > 5 && random_.below(2) == 0) {
       auto victim = truth_.begin();
       std::advance(victim, static_cast<std::ptrdiff_t>(random_.below(truth_.size())));
