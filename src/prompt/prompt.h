@@ -1,5 +1,14 @@
 // prompt: one request's prompt -> ids, exact chain and guessed chain.
 //
+//   Encoder encoder(tokenizer, blocks::KeySpace(secret, "qwen3-32b", 64), Guess{256, 0});
+//   auto encoded = encoder.encode({.prompts = {TextPrompt{"hello"}}});
+//   (*encoded)[0].chain, .guessed_chain, .prompt_tokens
+//
+// The exact chain is what the pool's KeySpace makes of the ids that the engine will compute. The guessed chain is made
+// of bytes that are there before any tokenizer ran: the text of a completion; of a chat its tools, then each message's
+// role, text parts and tool calls in order, each behind its length. Equal beginnings give equal chains, nothing more.
+//
+// Cost: encoding dominates (2 to 3.5 MB/s); the guess of a 400 KB chat takes about 0.3 ms.
 // Thread rule: an Encoder is immutable; encode() may run on any thread.
 #pragma once
 
@@ -32,7 +41,10 @@ struct Input {
   blocks::ChainContext context;
   // Multimodal parts were seen whose placeholders we cannot expand: the chain stops being exact.
   bool has_media = false;
+  // Keep that many ids; -1: as many as `truncation_tokens_max`. Which ones: the side given, else the tokenizer's.
   std::optional<std::int64_t> truncate_prompt_tokens;
+  std::optional<tokens::TruncationSide> truncation_side;
+  std::uint32_t truncation_tokens_max = 0;  // the engine's limit; 0: not known, -1 then leaves prompts whole
 };
 
 // One prompt, encoded.
@@ -41,8 +53,14 @@ struct Encoded {
   std::vector<BlockKey> chain;          // empty when not exact
   std::vector<BlockKey> guessed_chain;  // over text bytes (or 4 bytes an id), by the pool's guess
   bool exact = false;
-  std::string why_not;  // "no tokenizer", "media", ...: stable words for metrics
+  std::string why_not;  // one of kWhyNot..., for metrics; empty when exact
 };
+
+inline constexpr std::string_view kWhyNotNoTokenizer = "no_tokenizer";
+inline constexpr std::string_view kWhyNotNoTemplate = "no_template";  // a chat, and the model has none
+inline constexpr std::string_view kWhyNotMedia = "media";
+inline constexpr std::string_view kWhyNotTruncation = "truncation";  // cut on the left around added special tokens
+inline constexpr std::string_view kWhyNotTokenizerFailed = "tokenizer_failed";  // our fault, not the client's
 
 // How the pool's policy wants its guesses: 0 block_bytes means none.
 struct Guess {
@@ -52,14 +70,16 @@ struct Guess {
 
 class Encoder {
  public:
-  // `tokenizer` may be null: then nothing is exact and a token is taken for 4 bytes.
+  // `tokenizer` may be null: then only prompts given as ids are exact, and else a token is taken for 4 bytes.
   Encoder(std::shared_ptr<const tokens::Tokenizer> tokenizer, blocks::KeySpace space, Guess guess);
-  // One Encoded per prompt. Errors are the client's: a template's refusal, text that is not UTF-8 (kInvalid).
+  // One Encoded per prompt. Errors are the client's: a template's refusal, text that is not UTF-8, messages that are not
+  // what engines take (kInvalid), messages that a template runs away on (kTooLarge).
   Result<std::vector<Encoded>> encode(const Input& input) const;
   const tokens::Tokenizer* tokenizer() const { return tokenizer_.get(); }
   const blocks::KeySpace& space() const { return space_; }
 
  private:
+  Result<Encoded> encode_one(const Prompt& prompt, const Input& input) const;
   std::shared_ptr<const tokens::Tokenizer> tokenizer_;
   blocks::KeySpace space_;
   Guess guess_;
