@@ -1,0 +1,114 @@
+#include "admin/admin.h"
+
+#include <algorithm>
+
+#include "api/api.h"
+
+namespace warmpath::admin {
+namespace {
+
+constexpr std::size_t kDecisionsDefault = 20;
+constexpr std::size_t kDecisionsMax = 1'000;
+constexpr std::size_t kConnectionsMax = 64;
+constexpr std::string_view kPaths = "/metrics, /health, /ready, /engines, /decisions";
+
+http::Headers typed(std::string_view content_type) {
+  http::Headers headers;
+  headers.add("content-type", std::string(content_type));
+  headers.add("cache-control", "no-store");
+  return headers;
+}
+
+std::string write_error(const Error& error, int& status, http::Headers& headers) {
+  status = api::status_of(error.kind).status;
+  headers.set("content-type", "application/json");
+  return api::error_body(error);
+}
+
+class AdminImpl final : public Admin {
+ public:
+  AdminImpl(io::Loop& loop, Sources sources) : loop_(loop), sources_(std::move(sources)) {
+    WP_CHECK(sources_.registry != nullptr && sources_.pools);
+  }
+
+  Result<void> open(const io::Address& address) {
+    http::ServerOptions options;
+    options.limits.connections_max = kConnectionsMax;
+    options.limits.body_bytes_max = 0;
+    options.errors = write_error;
+    auto opened = http::HttpListener::open(loop_, address, std::move(options),
+                                           [this](std::shared_ptr<http::Exchange> exchange) { serve(*exchange); });
+    if (!opened.ok()) return opened.error();
+    listener_ = std::move(opened).value();
+    return {};
+  }
+
+  io::Address address() const override { return listener_->address(); }
+
+ private:
+  void serve(http::Exchange& exchange) {
+    const std::string_view path = exchange.head().path();
+    const bool known = path == "/metrics" || path == "/health" || path == "/ready" || path == "/engines" ||
+                       path == "/decisions";
+    if (!known) {
+      fail(exchange, {ErrorKind::kNotFound, "no such path; there are " + std::string(kPaths)});
+    } else if (exchange.head().method != "GET") {
+      fail(exchange, {ErrorKind::kMethod, "only GET is allowed here"});
+    } else if (path == "/metrics") {
+      if (sources_.refresh) sources_.refresh();
+      exchange.respond(200, typed(observe::Registry::content_type()), sources_.registry->expose());
+    } else if (path == "/health") {
+      exchange.respond(200, typed("application/json"), R"({"status":"ok"})");
+    } else if (path == "/ready") {
+      const auto pools = sources_.pools(0);
+      exchange.respond(is_ready(pools) ? 200 : 503, typed("application/json"), ready_body(pools));
+    } else if (path == "/engines") {
+      exchange.respond(200, typed("application/json"), engines_body(sources_.pools(0)));
+    } else {
+      decisions(exchange);
+    }
+  }
+
+  void decisions(http::Exchange& exchange) {
+    std::size_t limit = kDecisionsDefault;
+    if (const auto asked = http::query_value(exchange.head().query(), "limit")) {
+      const auto number = parse_u64(*asked);
+      if (!number || *number < 1 || *number > kDecisionsMax) {
+        fail(exchange, {ErrorKind::kInvalid, "`limit` must be a number from 1 to " + std::to_string(kDecisionsMax)});
+        return;
+      }
+      limit = *number;
+    }
+    auto pools = sources_.pools(limit);
+    if (const auto name = http::query_value(exchange.head().query(), "pool")) {
+      std::string names;
+      for (const PoolReport& pool : pools) names += (names.empty() ? "" : ", ") + pool.name;
+      std::erase_if(pools, [&name](const PoolReport& pool) { return pool.name != *name; });
+      if (pools.empty()) {
+        fail(exchange, {ErrorKind::kNotFound, "no such pool; there are " + names});
+        return;
+      }
+    }
+    exchange.respond(200, typed("application/json"), decisions_body(pools, limit, loop_.now()));
+  }
+
+  static void fail(http::Exchange& exchange, const Error& error) {
+    http::Headers headers = typed("application/json");
+    if (error.kind == ErrorKind::kMethod) headers.add("allow", "GET");
+    exchange.respond(api::status_of(error.kind).status, std::move(headers), api::error_body(error));
+  }
+
+  io::Loop& loop_;
+  Sources sources_;
+  std::unique_ptr<http::HttpListener> listener_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Admin>> Admin::open(io::Loop& loop, const io::Address& address, Sources sources) {
+  auto admin = std::make_unique<AdminImpl>(loop, std::move(sources));
+  if (auto opened = admin->open(address); !opened.ok()) return opened.error();
+  return std::unique_ptr<Admin>(std::move(admin));
+}
+
+}  // namespace warmpath::admin

@@ -1,0 +1,192 @@
+#include "app/gateway.h"
+
+#include <future>
+#include <random>
+#include <set>
+#include <thread>
+
+#include "app/log.h"
+#include "app/pool_run.h"
+
+namespace warmpath::app {
+namespace {
+
+Result<io::Address> numeric_address(std::string_view text, std::string_view flag) {
+  auto parsed = io::parse_host_port(text);
+  if (!parsed.ok()) return Error{ErrorKind::kInvalid, std::string(flag) + ": " + parsed.error().message};
+  std::string host = parsed->host;
+  if (host.empty()) host = "0.0.0.0";
+  if (host == "localhost") host = "127.0.0.1";
+  return io::Address{host, parsed->port};
+}
+
+class GatewayImpl final : public Gateway {
+ public:
+  GatewayImpl(config::GatewayConfig config, Log* log) : config_(std::move(config)), log_(log) {}
+
+  ~GatewayImpl() override {
+    proxy_.reset();  // exchanges end while brains still stand
+    if (control_thread_.joinable()) {
+      control_.post([this] {
+        drain_timer_.cancel();
+        admin_.reset();
+        control_.stop();
+      });
+      control_thread_.join();
+    }
+    admin_.reset();
+    pools_.clear();
+  }
+
+  Result<void> open() {
+    const auto listen = numeric_address(config_.listen, "--listen");
+    if (!listen.ok()) return listen.error();
+    const auto admin = numeric_address(config_.admin_listen, "--admin-listen");
+    if (!admin.ok()) return admin.error();
+    if (auto made = make_pools(); !made.ok()) return made;
+    if (auto opened = open_admin(*admin); !opened.ok()) return opened;
+    if (auto opened = open_proxy(*listen); !opened.ok()) return opened;
+    control_.post([this] {
+      for (auto& pool : pools_) pool->start();
+    });
+    control_thread_ = std::thread([this] { control_.run(); });
+    if (log_ != nullptr) {
+      log_->info("serving", {{"listen", "http://" + address().text()}, {"admin", "http://" + admin_address().text()}});
+    }
+    return {};
+  }
+
+  io::Address address() const override { return proxy_->address(); }
+  io::Address admin_address() const override { return admin_address_; }
+  observe::Registry& registry() override { return registry_; }
+  std::uint64_t requests_in_flight() const override { return proxy_->counters().requests_in_flight; }
+
+  void drain(Duration longest, std::function<void(Drained)> done) override {
+    auto once = std::make_shared<std::function<void(Drained)>>(std::move(done));
+    const auto finish = [this, once](Drained how) {
+      if (!*once) return;
+      drain_timer_.cancel();
+      const auto call = std::exchange(*once, nullptr);
+      call(how);
+    };
+    control_.post([this, longest, finish] {
+      draining_ = true;
+      drain_timer_ = control_.after(longest, [finish] { finish(Drained::kTimeout); });
+      proxy_->drain([this, finish] { control_.post([finish] { finish(Drained::kEmpty); }); });
+    });
+  }
+
+  std::vector<admin::PoolReport> report(std::size_t decisions_max) override {
+    WP_CHECK(!control_.on_this_thread());
+    std::promise<std::vector<admin::PoolReport>> answer;
+    control_.post([&] { answer.set_value(reports(decisions_max)); });
+    return answer.get_future().get();
+  }
+
+ private:
+  Result<void> make_pools() {
+    std::set<std::string> names;
+    for (const config::PoolConfig& pool : config_.pools) {
+      std::string name = pool.model.empty() ? "default" : pool.model;
+      while (!names.insert(name).second) name += "'";
+      auto made = PoolRun::create(config_, pool, name, control_, registry_, log_);
+      if (!made.ok()) return made.error();
+      pools_.push_back(std::move(made).value());
+    }
+    return {};
+  }
+
+  Result<void> open_proxy(const io::Address& listen) {
+    proxy::ProxyOptions options;
+    options.listen = listen;
+    options.io_threads = config_.io_threads;
+    http::Limits& limits = options.limits;
+    limits.head_bytes_max = config_.limits.head_bytes_max;
+    limits.headers_max = config_.limits.headers_max;
+    limits.body_bytes_max = config_.limits.body_bytes_max;
+    limits.connections_max = config_.limits.connections_max;
+    limits.head_timeout = config_.timeouts.client_head;
+    limits.body_timeout = config_.timeouts.client_body;
+    limits.keep_alive = config_.timeouts.client_keep_alive;
+    limits.write_stall = config_.timeouts.client_stall;
+    options.timeouts = {config_.timeouts.connect, config_.timeouts.first_byte, config_.timeouts.idle};
+    std::random_device device;
+    options.seed = (std::uint64_t{device()} << 32) | device();
+    if (log_ != nullptr) {
+      options.access_log = [log = log_](const proxy::AccessRecord& record) { log->request(record); };
+    }
+    std::vector<proxy::Pool*> pools;
+    for (auto& pool : pools_) pools.push_back(&pool->pool());
+    auto opened = proxy::Proxy::open(std::move(options), std::move(pools), registry_);
+    if (!opened.ok()) return opened.error();
+    proxy_ = std::move(opened).value();
+    return {};
+  }
+
+  Result<void> open_admin(const io::Address& address) {
+    admin::Sources sources;
+    sources.registry = &registry_;
+    sources.refresh = [this] { refresh_metrics(); };
+    sources.pools = [this](std::size_t decisions_max) { return reports(decisions_max); };
+    auto opened = admin::Admin::open(control_, address, std::move(sources));
+    if (!opened.ok()) {
+      Error error = opened.error();
+      const auto at = error.message.find("--listen");
+      if (at != std::string::npos) error.message.replace(at, 8, "--admin-listen");
+      return error;
+    }
+    admin_ = std::move(opened).value();
+    admin_address_ = admin_->address();
+    return {};
+  }
+
+  // On the control thread.
+  std::vector<admin::PoolReport> reports(std::size_t decisions_max) {
+    std::vector<admin::PoolReport> out;
+    for (const auto& pool : pools_) {
+      out.push_back(pool->report(decisions_max));
+      if (draining_) out.back().started = false;
+    }
+    return out;
+  }
+
+  void refresh_metrics() {
+    for (auto& pool : pools_) pool->refresh_metrics();
+    const proxy::ProxyCounters now = proxy_->counters();
+    registry_.gauge("warmpath_connections_open", "Client connections.").set(static_cast<double>(now.http.connections_open));
+    registry_.counter("warmpath_connections_accepted_total", "Client connections accepted.")
+        .raise_to(now.http.connections_accepted);
+    registry_.counter("warmpath_connections_refused_total", "Client connections refused: above the limit.")
+        .raise_to(now.http.connections_refused);
+    registry_.counter("warmpath_http_requests_total", "Requests read, all paths.").raise_to(now.http.requests);
+    registry_.counter("warmpath_http_malformed_total", "Requests that were no HTTP.").raise_to(now.http.requests_malformed);
+    registry_.gauge("warmpath_requests_in_flight", "Requests not ended.").set(static_cast<double>(now.requests_in_flight));
+    const io::ProcessUsage usage = io::process_usage();
+    registry_.gauge("warmpath_process_cpu_seconds", "CPU time of this process.").set(usage.cpu_seconds);
+    registry_.gauge("warmpath_process_resident_bytes", "Memory of this process.")
+        .set(static_cast<double>(usage.resident_bytes));
+  }
+
+  const config::GatewayConfig config_;
+  Log* log_;
+  observe::Registry registry_;
+  io::Loop control_;
+  std::vector<std::unique_ptr<PoolRun>> pools_;
+  std::unique_ptr<admin::Admin> admin_;
+  io::Address admin_address_;
+  std::unique_ptr<proxy::Proxy> proxy_;
+  bool draining_ = false;  // control thread
+  io::Timer drain_timer_;
+  std::thread control_thread_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Gateway>> Gateway::open(const config::GatewayConfig& config, Log* log) {
+  WP_CHECK(!config.pools.empty());
+  auto gateway = std::make_unique<GatewayImpl>(config, log);
+  if (auto opened = gateway->open(); !opened.ok()) return opened.error();
+  return std::unique_ptr<Gateway>(std::move(gateway));
+}
+
+}  // namespace warmpath::app

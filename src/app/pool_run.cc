@@ -1,0 +1,255 @@
+#include "app/pool_run.h"
+
+#include <algorithm>
+#include <random>
+
+#include "app/model_folder.h"
+#include "io/files.h"
+
+namespace warmpath::app {
+namespace {
+
+// Divides every block size that engines use: where none has told its own, any engine can still be matched.
+constexpr std::uint32_t kBlockTokensDefault = 16;
+constexpr std::size_t kPemBytesMax = 4u << 20;
+constexpr std::size_t kSecretBytesMax = 4u << 10;
+constexpr Duration kProofInterval = std::chrono::seconds(10);
+constexpr Duration kProofWarnEvery = std::chrono::minutes(5);
+constexpr std::uint64_t kProofRequestsMin = 50;
+constexpr double kProofShare = 0.05;        // of a mean prompt
+constexpr double kProofTokensMin = 64;      // below that nothing is lost by being wrong
+constexpr Duration kEngineWatch = std::chrono::milliseconds(500);
+
+std::uint64_t random_bits() {
+  std::random_device device;
+  return (std::uint64_t{device()} << 32) | device();
+}
+
+}  // namespace
+
+PoolRun::PoolRun(const config::GatewayConfig& gateway, const config::PoolConfig& config, io::Loop& control,
+                 observe::Registry& registry, Log* log)
+    : gateway_(gateway), config_(config), control_(control), registry_(registry), log_(log) {}
+
+PoolRun::~PoolRun() = default;
+
+Result<std::unique_ptr<PoolRun>> PoolRun::create(const config::GatewayConfig& gateway, const config::PoolConfig& config,
+                                                 std::string name, io::Loop& control, observe::Registry& registry,
+                                                 Log* log) {
+  std::unique_ptr<PoolRun> run(new PoolRun(gateway, config, control, registry, log));
+  if (auto loaded = run->load(std::move(name)); !loaded.ok()) return loaded.error();
+  return run;
+}
+
+Result<void> PoolRun::load(std::string name) {
+  name_ = std::move(name);
+  auto policy = schedule::find_policy(config_.policy);
+  if (!policy.ok()) return policy.error();
+  policy_ = *policy;
+  mode_ = policy_->name();
+  if (!config_.tokenizer.empty()) {
+    auto loaded = load_model_folder(config_.tokenizer);
+    if (!loaded.ok()) return loaded.error();
+    tokenizer_ = std::move(loaded).value();
+  } else if (policy_->needs() == schedule::Needs::kExact) {
+    policy_ = *schedule::find_policy("approximate");
+    mode_ = "approximate: " + std::string((*policy)->name()) + " needs the model's tokenizer (--tokenizer DIR)";
+  }
+  auto key = secret();
+  if (!key.ok()) return key.error();
+  secret_ = *key;
+  if (auto engines = load_engines(); !engines.ok()) return engines;
+  proxy::PoolOptions options;
+  options.name = name_;
+  options.model = config_.model;
+  options.aliases = config_.aliases;
+  options.arrivals_max = gateway_.limits.requests_max;
+  options.usage = gateway_.include_usage ? api::UsageSplice::kAdd : api::UsageSplice::kKeep;
+  pool_ = std::make_unique<proxy::Pool>(std::move(options), registry_, control_);
+  return {};
+}
+
+Result<void> PoolRun::load_engines() {
+  for (const config::EngineConfig& engine : config_.engines) {
+    auto url = http::parse_url(engine.url);
+    if (!url.ok()) return url.error();
+    ingest::EngineAddress address;
+    address.url = *url;
+    address.ranks = engine.dp;
+    address.adapters = engine.adapters;
+    if (engine.kv) {
+      const bool bind = engine.kv->side == config::KvSource::Side::kBind;
+      address.events = ingest::EventSource{
+          bind ? ingest::EventSource::Side::kBind : ingest::EventSource::Side::kConnect, engine.kv->events,
+          engine.kv->replay};
+    }
+    if (url->tls) {
+      std::optional<std::string> authority;
+      if (!engine.ca.empty()) {
+        auto pem = io::read_file(engine.ca, kPemBytesMax);
+        if (!pem.ok()) return pem.error();
+        authority = std::move(pem).value();
+      }
+      auto context = io::TlsClientContext::create(authority);
+      if (!context.ok()) return context.error();
+      address.tls = std::move(context).value();
+    }
+    engines_.push_back(std::move(address));
+  }
+  return {};
+}
+
+Result<std::uint64_t> PoolRun::secret() const {
+  if (config_.secret_file.empty()) return random_bits();
+  auto text = io::read_file(config_.secret_file, kSecretBytesMax);
+  if (!text.ok()) return text.error();
+  const std::string_view key = trim(*text);
+  constexpr std::size_t kLeast = 16;
+  if (key.size() < kLeast) {
+    return Error{ErrorKind::kInvalid, config_.secret_file + ": at least 16 characters are needed, there are " +
+                                          std::to_string(key.size())};
+  }
+  return RandomStream(stable_hash(key), "pool.secret").next();
+}
+
+void PoolRun::start() {
+  start_brain(config_.block_tokens != 0 ? config_.block_tokens : kBlockTokensDefault);
+  ingest::IngestOptions options;
+  options.health_interval = gateway_.health_interval;
+  options.scrape_interval = gateway_.scrape_interval;
+  options.resolve_interval = gateway_.resolve_interval;
+  options.model = config_.model;
+  feed_ = std::make_unique<EngineFeed>(control_, options, *this);
+  for (const ingest::EngineAddress& engine : engines_) feed_->add(engine);
+  feed_->start();
+  engine_timer_ = control_.after(kEngineWatch, [this] { watch_engines(); });
+  proof_timer_ = control_.after(kProofInterval, [this] { watch_proofs(); });
+}
+
+void PoolRun::start_brain(std::uint32_t block_tokens) {
+  const blocks::KeySpace space(secret_, config_.model.empty() ? name_ : config_.model, block_tokens);
+  if (tokenizer_ && policy_->needs() == schedule::Needs::kExact) {
+    index_ = std::make_unique<index::Index>(index::IndexOptions{.space = space});
+  }
+  route::CoreOptions core;
+  core.policy = policy_;
+  core.seed = config_.seed != 0 ? config_.seed : random_bits();
+  core.attempts_max = gateway_.attempts_max;
+  core.receipts_max = gateway_.decisions_kept;
+  core.gate.inflight_requests_max = static_cast<std::uint32_t>(gateway_.limits.requests_max);
+  core.block_tokens = block_tokens;
+  // Policies that do not look at the chain need no ids: their prompts are only sized.
+  const bool ids_wanted = policy_->needs() == schedule::Needs::kExact;
+  pool_->start(core, index_.get(),
+               std::make_shared<const prompt::Encoder>(
+                   ids_wanted ? tokenizer_ : nullptr, space,
+                   prompt::Guess{policy_->guess_block_bytes(), policy_->guess_blocks_max()}));
+  if (log_ != nullptr) {
+    log_->info("pool", {{"pool", std::string_view(name_)},
+                        {"model", std::string_view(config_.model)},
+                        {"mode", std::string_view(mode_)},
+                        {"block_tokens", std::uint64_t{block_tokens}},
+                        {"tokenizer", std::string_view(config_.tokenizer)}});
+    if (tokenizer_ && !tokenizer_->exactness().proven) {
+      log_->warn("tokenizer_unproven", {{"pool", std::string_view(name_)}, {"why", tokenizer_->exactness().why_not}});
+    }
+  }
+}
+
+void PoolRun::engine_found(ingest::Found engine) {
+  proxy::EngineAt at;
+  at.info = std::move(engine.info);
+  at.origin = std::move(engine.origin);
+  at.path = std::move(engine.path);
+  for (ingest::ServedModel& model : engine.models) {
+    at.models.push_back({std::move(model.id), std::move(model.root), std::move(model.parent), model.max_model_len});
+  }
+  pool_->engine_added(std::move(at));
+}
+
+void PoolRun::changed(const fleet::Change& change) { pool_->changed(change); }
+
+// One line an engine when it is first known and whenever its state changes: the start-up summary, kept up to date.
+void PoolRun::watch_engines() {
+  for (const ingest::EngineStatus& status : feed_->status()) tell(status);
+  engine_timer_ = control_.after(kEngineWatch, [this] { watch_engines(); });
+}
+
+void PoolRun::tell(const ingest::EngineStatus& status) {
+  if (status.liveness == fleet::Liveness::kUnknown && !status.engine && !told_.contains(status.name) &&
+      status.why_not.empty()) {
+    return;
+  }
+  const std::string_view liveness = fleet::liveness_name(status.liveness);
+  std::string line = std::string(liveness) + '\0' + status.why_not + '\0' + status.models + '\0' + status.events;
+  std::string& last = told_[status.name];
+  if (last == line) return;
+  last = std::move(line);
+  if (log_ == nullptr) return;
+  const auto level = status.liveness == fleet::Liveness::kDown ? config::LogLevel::kWarning : config::LogLevel::kInfo;
+  log_->line(level, "engine", {{"pool", std::string_view(name_)},
+                               {"engine", std::string_view(status.name)},
+                               {"liveness", liveness},
+                               {"why", std::string_view(status.why_not)},
+                               {"models", std::string_view(status.models)},
+                               {"block_tokens", std::uint64_t{status.block_tokens}},
+                               {"kv_tokens", status.kv_tokens},
+                               {"events", std::string_view(status.events)}});
+}
+
+// Predicted against reported: a lasting difference means that prompts are not what the engine makes of them.
+void PoolRun::watch_proofs() {
+  const route::Snapshot snapshot = pool_->snapshot(0);
+  for (const route::EngineProof& proof : snapshot.proofs) {
+    const auto engine = pool_->engine(proof.engine);
+    if (!engine || proof.requests < kProofRequestsMin) continue;
+    const double mean_prompt = static_cast<double>(proof.prompt_tokens) / static_cast<double>(proof.requests);
+    const double allowed = std::max(kProofTokensMin, kProofShare * mean_prompt);
+    Doubt& doubt = doubts_[proof.engine];
+    const bool differs = proof.absolute_error_tokens_recent > allowed;
+    registry_.gauge("warmpath_proof_differs", "1 while predicted and reported cached tokens differ lastingly.",
+                    {{"pool", name_}, {"engine", engine->info.name}}).set(differs ? 1 : 0);
+    const bool due = !doubt.differs || control_.now() - doubt.warned_at > kProofWarnEvery;
+    doubt.differs = differs;
+    if (!differs || !due || log_ == nullptr) continue;
+    doubt.warned_at = control_.now();
+    log_->warn("cached_tokens_differ", {{"pool", std::string_view(name_)},
+                                        {"engine", std::string_view(engine->info.name)},
+                                        {"error_tokens_recent", proof.absolute_error_tokens_recent},
+                                        {"allowed_tokens", allowed},
+                                        {"remedy", std::string_view("compare tokenizer, template and block size with "
+                                                                    "the engine's; see docs/operations.md")}});
+  }
+  proof_timer_ = control_.after(kProofInterval, [this] { watch_proofs(); });
+}
+
+admin::PoolReport PoolRun::report(std::size_t decisions_max) const {
+  admin::PoolReport out;
+  out.name = name_;
+  out.model = config_.model;
+  out.mode = mode_;
+  out.started = pool_->started();
+  out.snapshot = pool_->snapshot(decisions_max);
+  if (out.model.empty()) {
+    if (const auto resolved = pool_->resolve("")) out.model = resolved->engine_model;
+  }
+  if (!feed_) return out;
+  for (ingest::EngineStatus& status : feed_->status()) {
+    admin::EngineReport& engine = out.engines.emplace_back();
+    engine.name = std::move(status.name);
+    engine.engine = status.engine;
+    engine.liveness = status.liveness;
+    engine.why_not = std::move(status.why_not);
+    engine.models = std::move(status.models);
+    engine.block_tokens = status.block_tokens;
+    engine.kv_tokens = status.kv_tokens;
+    engine.events = std::move(status.events);
+    engine.has_events = status.has_events;
+    engine.publisher = status.publisher;
+    engine.batches = status.batches;
+    engine.blocks_held = status.blocks_held;
+  }
+  return out;
+}
+
+}  // namespace warmpath::app

@@ -1,0 +1,77 @@
+// PoolRun: one pool of a running gateway: tokenizer, index, brain, news of its engines. Private to app.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "admin/admin.h"
+#include "app/engine_feed.h"
+#include "app/log.h"
+#include "config/gateway_config.h"
+#include "ingest/ingest.h"
+#include "proxy/proxy.h"
+
+namespace warmpath::app {
+
+// Thread rule: made by the opener, then start() and everything else on the control loop's thread; pool() from any.
+class PoolRun final : public ingest::Sink {
+ public:
+  // Loads the tokenizer, certificates and secret. `name` is unique in the gateway.
+  static Result<std::unique_ptr<PoolRun>> create(const config::GatewayConfig& gateway, const config::PoolConfig& config,
+                                                 std::string name, io::Loop& control, observe::Registry& registry,
+                                                 Log* log);
+  ~PoolRun() override;
+
+  proxy::Pool& pool() { return *pool_; }
+  void start();
+  admin::PoolReport report(std::size_t decisions_max) const;
+  void refresh_metrics() { pool_->refresh_metrics(); }
+
+ private:
+  PoolRun(const config::GatewayConfig& gateway, const config::PoolConfig& config, io::Loop& control,
+          observe::Registry& registry, Log* log);
+  Result<void> load(std::string name);
+  Result<void> load_engines();
+  Result<std::uint64_t> secret() const;
+  void start_brain(std::uint32_t block_tokens);
+  void watch_proofs();
+  void tell(const ingest::EngineStatus& status);
+  void watch_engines();
+
+  // ingest::Sink
+  EngineId next_engine_id() override { return pool_->next_engine_id(); }
+  void engine_found(ingest::Found engine) override;
+  void changed(const fleet::Change& change) override;
+  void sampled(const fleet::Sample& sample) override { pool_->sampled(sample); }
+  void publisher_changed(EngineId engine, blocks::PublisherState state) override {
+    pool_->publisher_changed(engine, state);
+  }
+
+  const config::GatewayConfig gateway_;
+  const config::PoolConfig config_;
+  io::Loop& control_;
+  observe::Registry& registry_;
+  Log* log_;
+  std::string name_;
+  std::string mode_;  // the policy's name, or what it fell to and why
+  const schedule::Policy* policy_ = nullptr;
+  std::shared_ptr<const tokens::Tokenizer> tokenizer_;
+  std::vector<ingest::EngineAddress> engines_;
+  std::uint64_t secret_ = 0;
+  std::unique_ptr<index::Index> index_;
+  std::unique_ptr<proxy::Pool> pool_;
+  std::unique_ptr<EngineFeed> feed_;
+  std::map<std::string, std::string> told_;  // by engine name: the last line of the summary about it
+  struct Doubt {
+    bool differs = false;
+    Instant warned_at;
+  };
+  std::map<EngineId, Doubt> doubts_;
+  io::Timer proof_timer_, engine_timer_;
+};
+
+}  // namespace warmpath::app
