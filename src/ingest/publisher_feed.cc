@@ -1,0 +1,150 @@
+#include "ingest/publisher_feed.h"
+
+#include <utility>
+
+namespace warmpath::ingest {
+
+PublisherFeed::PublisherFeed(io::Loop& loop, Setup setup, index::Index& index, observe::Registry& registry,
+                             std::function<void(blocks::PublisherState)> state_changed)
+    : loop_(loop),
+      setup_(std::move(setup)),
+      index_(index),
+      state_changed_(std::move(state_changed)),
+      follower_(
+          [&] {
+            events::FollowerOptions options = setup_.follower;
+            options.can_replay = !setup_.source.replay.empty();
+            return options;
+          }(),
+          setup_.seed),
+      counters_{
+          [&] {
+            const observe::Labels labels{{"engine", setup_.name}};
+            const auto counter = [&](std::string_view name, std::string_view help) -> observe::Counter& {
+              return registry.counter(name, help, labels);
+            };
+            return Counters{
+                counter("warmpath_kv_batches_total", "KV-event batches applied."),
+                counter("warmpath_kv_blocks_stored_total", "Blocks that engines said they stored."),
+                counter("warmpath_kv_blocks_removed_total", "Blocks that engines said they removed."),
+                counter("warmpath_kv_stores_parked_total", "Stored events kept aside as their parent is not known."),
+                counter("warmpath_kv_stores_dropped_total", "Stored events that could not be kept."),
+                counter("warmpath_kv_batches_duplicate_total", "Batches received twice."),
+                counter("warmpath_kv_batches_malformed_total", "Batches that could not be decoded."),
+                counter("warmpath_kv_events_malformed_total", "Events with a field of the wrong kind."),
+                counter("warmpath_kv_events_unknown_total", "Events of a type not known."),
+                counter("warmpath_kv_gaps_total", "Holes in the sequence of batches."),
+                counter("warmpath_kv_replays_total", "Replays asked."),
+                counter("warmpath_kv_replays_failed_total", "Replays that brought nothing or broke off."),
+                counter("warmpath_kv_restarts_total", "Engine restarts noticed in the event stream."),
+                registry.gauge("warmpath_kv_publisher_state", "0 exact, 1 partial, 2 suspect, 3 lost.", labels)};
+          }()} {
+  counters_.state.set(static_cast<double>(follower_.state()));
+}
+
+PublisherFeed::~PublisherFeed() = default;
+
+Result<void> PublisherFeed::open() {
+  io::ZmqOptions options;
+  options.kind = io::ZmqKind::kSub;
+  options.endpoint = setup_.source.events;
+  options.attach = setup_.source.side == EventSource::Side::kBind ? io::ZmqOptions::Attach::kBind
+                                                                  : io::ZmqOptions::Attach::kConnect;
+  options.topics = {""};  // identity comes from the connection, not from a topic's text
+  auto socket = io::ZmqSocket::open(loop_, options,
+                                    {.message = [this](std::vector<std::string>&& frames) { on_live(std::move(frames)); },
+                                     .connected = [this] { step(events::Connected{}); },
+                                     .disconnected = [this] { step(events::Disconnected{}); }});
+  if (!socket.ok()) return socket.error();
+  live_ = std::move(socket).value();
+  return {};
+}
+
+void PublisherFeed::on_live(std::vector<std::string>&& frames) {
+  auto message = events::parse_live(frames);
+  if (!message.ok()) return step(events::LiveBroken{});
+  step(events::LiveBatch{message->seq, events::decode_batch(message->payload)});
+}
+
+void PublisherFeed::on_reply(std::vector<std::string>&& frames) {
+  auto reply = events::parse_replay_reply(frames);
+  if (!reply.ok()) return step(events::ReplayBroken{});
+  if (reply->end) return step(events::ReplayEnd{});
+  step(events::ReplayBatch{reply->seq, events::decode_batch(reply->payload)});
+}
+
+void PublisherFeed::step(events::FollowerInput input) {
+  std::vector<events::FollowerEffect> effects;
+  follower_.step(std::move(input), loop_.now(), effects);
+  const std::weak_ptr<int> alive = life_;
+  for (events::FollowerEffect& effect : effects) {
+    perform(effect);
+    if (alive.expired()) return;
+  }
+  publish_counters();
+}
+
+void PublisherFeed::perform(events::FollowerEffect& effect) {
+  if (auto* apply = std::get_if<events::Apply>(&effect)) {
+    const index::Applied applied = index_.apply(setup_.engine, apply->batch.events);
+    counters_.stored.add(applied.blocks_stored);
+    counters_.removed.add(applied.blocks_removed);
+    counters_.parked.add(applied.stores_parked);
+    counters_.dropped.add(applied.stores_dropped);
+  } else if (std::holds_alternative<events::ForgetAll>(effect)) {
+    index_.forget(setup_.engine);
+    index_.set_state(setup_.engine, follower_.state());
+  } else if (const auto* ask = std::get_if<events::AskReplay>(&effect)) {
+    ask_replay(ask->start);
+  } else if (std::holds_alternative<events::StopReplay>(effect)) {
+    stop_replay();
+  } else if (const auto* arm = std::get_if<events::ArmTimer>(&effect)) {
+    timer_ = loop_.after(arm->at - loop_.now(), [this] { step(events::Timeout{}); });
+  } else if (std::holds_alternative<events::DisarmTimer>(effect)) {
+    timer_.cancel();
+  } else if (const auto* changed = std::get_if<events::StateChanged>(&effect)) {
+    index_.set_state(setup_.engine, changed->state);
+    counters_.state.set(static_cast<double>(changed->state));
+    state_changed_(changed->state);
+  }
+}
+
+// The socket may be on the stack: it goes with the next turn.
+void PublisherFeed::stop_replay() {
+  exchange_life_.reset();
+  if (replay_) loop_.post([gone = std::shared_ptr<io::ZmqSocket>(std::move(replay_))] {});
+}
+
+// A fresh socket for each exchange: late replies of an older one die with its socket.
+void PublisherFeed::ask_replay(PublisherSeq start) {
+  stop_replay();
+  exchange_life_ = std::make_shared<int>(0);
+  io::ZmqOptions options;
+  options.kind = io::ZmqKind::kDealer;
+  options.endpoint = setup_.source.replay;
+  options.receive_high_water = 0;  // vLLM up to 0.32 drops what a slow reader leaves: read without limit, and fast
+  auto socket = io::ZmqSocket::open(
+      loop_, options, {.message = [this, alive = std::weak_ptr<int>(exchange_life_)](std::vector<std::string>&& frames) {
+                        if (!alive.expired()) on_reply(std::move(frames));
+                      },
+                      .connected = {},
+                      .disconnected = {}});
+  if (!socket.ok()) return;  // the Follower's deadline passes and it asks again
+  replay_ = std::move(socket).value();
+  replay_->send(events::make_replay_request(start));
+}
+
+void PublisherFeed::publish_counters() {
+  const events::FollowerCounters& c = follower_.counters();
+  counters_.batches.raise_to(c.batches_applied);
+  counters_.duplicate.raise_to(c.batches_duplicate);
+  counters_.malformed_batches.raise_to(c.batches_malformed);
+  counters_.malformed_events.raise_to(c.events_malformed);
+  counters_.unknown_events.raise_to(c.events_unknown);
+  counters_.gaps.raise_to(c.gaps);
+  counters_.replays.raise_to(c.replays_asked);
+  counters_.replays_failed.raise_to(c.replays_failed);
+  counters_.restarts.raise_to(c.restarts);
+}
+
+}  // namespace warmpath::ingest

@@ -1,0 +1,77 @@
+// Private to ingest: one rank's KV events, from its sockets into the index.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "events/events.h"
+#include "index/index.h"
+#include "ingest/discovery.h"
+#include "io/io.h"
+#include "observe/observe.h"
+
+namespace warmpath::ingest {
+
+// Obeys a Follower: it decides, this performs. Thread rule: the loop's thread.
+class PublisherFeed {
+ public:
+  struct Setup {
+    EngineId engine;
+    std::string name;
+    RankSource source;
+    events::FollowerOptions follower;
+    std::uint64_t seed = 0;
+  };
+  PublisherFeed(io::Loop& loop, Setup setup, index::Index& index, observe::Registry& registry,
+                std::function<void(blocks::PublisherState)> state_changed);
+  ~PublisherFeed();
+  PublisherFeed(const PublisherFeed&) = delete;
+  PublisherFeed& operator=(const PublisherFeed&) = delete;
+
+  // kInvalid / kConflict: the address cannot be used.
+  Result<void> open();
+  const events::Follower& follower() const { return follower_; }
+  const RankSource& source() const { return setup_.source; }
+
+ private:
+  void step(events::FollowerInput input);
+  void perform(events::FollowerEffect& effect);
+  void ask_replay(PublisherSeq start);
+  void stop_replay();
+  void on_live(std::vector<std::string>&& frames);
+  void on_reply(std::vector<std::string>&& frames);
+  void publish_counters();
+
+  io::Loop& loop_;
+  Setup setup_;
+  index::Index& index_;
+  std::function<void(blocks::PublisherState)> state_changed_;
+  events::Follower follower_;
+  std::unique_ptr<io::ZmqSocket> live_;
+  std::unique_ptr<io::ZmqSocket> replay_;
+  std::shared_ptr<int> exchange_life_;  // of the replay exchange in flight: replies of older ones are not heard
+  io::Timer timer_;
+  std::shared_ptr<int> life_ = std::make_shared<int>(0);
+
+  struct Counters {
+    observe::Counter& batches;
+    observe::Counter& stored;
+    observe::Counter& removed;
+    observe::Counter& parked;
+    observe::Counter& dropped;
+    observe::Counter& duplicate;
+    observe::Counter& malformed_batches;
+    observe::Counter& malformed_events;
+    observe::Counter& unknown_events;
+    observe::Counter& gaps;
+    observe::Counter& replays;
+    observe::Counter& replays_failed;
+    observe::Counter& restarts;
+    observe::Gauge& state;
+  };
+  Counters counters_;
+};
+
+}  // namespace warmpath::ingest
