@@ -7,6 +7,7 @@ namespace {
 
 // The one list.
 constexpr std::array kCommands = {
+    Command{"tokenize", "text or a chat on standard input -> token ids", run_tokenize},
     Command{"config check", "name every fault of a configuration file", run_config_check},
     Command{"config docs", "print the page of all options", run_config_docs},
     Command{"completion", "print a completion script for bash, zsh or fish", run_completion},

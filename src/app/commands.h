@@ -48,6 +48,7 @@ bool print(std::string_view text);
 int run_completion(std::span<const std::string> args);
 int run_config_docs(std::span<const std::string> args);
 int run_config_check(std::span<const std::string> args);
+int run_tokenize(std::span<const std::string> args);
 int run_version(std::span<const std::string> args);
 
 }  // namespace warmpath::app

@@ -1,0 +1,86 @@
+#include "app/model_folder.h"
+
+#include <simdjson.h>
+
+#include <optional>
+#include <string_view>
+#include <utility>
+
+#include "io/files.h"
+
+namespace warmpath::app {
+namespace {
+
+constexpr std::size_t kTokenizerBytesMax = 256u << 20;
+constexpr std::size_t kFileBytesMax = 16u << 20;
+
+Result<std::optional<std::string>> read_if_there(const std::string& path) {
+  auto content = io::read_file(path, kFileBytesMax);
+  if (content.ok()) return std::optional<std::string>(std::move(*content));
+  if (content.error().kind == ErrorKind::kNotFound) return std::optional<std::string>();
+  return std::move(content).error();
+}
+
+// What to do when tokenizer.json is not there.
+Error no_tokenizer(const std::string& folder) {
+  if (!io::file_exists(folder)) {
+    return {ErrorKind::kNotFound, folder + ": no such folder; --tokenizer names a model's folder with tokenizer.json"};
+  }
+  for (const char* other : {"tekken.json", "tokenizer.model", "vocab.json", "spiece.model"}) {
+    if (io::file_exists(folder + "/" + other)) {
+      return {ErrorKind::kNotFound, folder + " has " + other + " but no tokenizer.json; save one with transformers: " +
+                                        "AutoTokenizer.from_pretrained(…).save_pretrained(…)"};
+    }
+  }
+  return {ErrorKind::kNotFound, folder + "/tokenizer.json: no such file; copy it from the model's repository"};
+}
+
+// {"chat_template": "…"}: how older processors keep it.
+Result<std::string> template_in_json(const std::string& path, const std::string& content) {
+  simdjson::dom::parser parser;
+  std::string_view text;
+  if (parser.parse(content)["chat_template"].get_string().get(text) == simdjson::SUCCESS) return std::string(text);
+  return Error{ErrorKind::kInvalid, path + ": not a JSON object with a text under \"chat_template\""};
+}
+
+}  // namespace
+
+Result<tokens::ModelFiles> read_model_folder(const std::string& folder) {
+  tokens::ModelFiles files;
+  auto tokenizer = io::read_file(folder + "/tokenizer.json", kTokenizerBytesMax);
+  if (!tokenizer.ok()) {
+    if (tokenizer.error().kind == ErrorKind::kNotFound) return no_tokenizer(folder);
+    return std::move(tokenizer).error();
+  }
+  files.tokenizer_json = std::move(*tokenizer);
+  const auto optional = [&](const char* name, std::optional<std::string>& into) -> Result<void> {
+    auto content = read_if_there(folder + "/" + name);
+    if (!content.ok()) return std::move(content).error();
+    into = std::move(*content);
+    return {};
+  };
+  if (auto read = optional("tokenizer_config.json", files.tokenizer_config_json); !read.ok()) return read.error();
+  if (auto read = optional("special_tokens_map.json", files.special_tokens_map_json); !read.ok()) return read.error();
+  if (auto read = optional("config.json", files.config_json); !read.ok()) return read.error();
+  if (auto read = optional("chat_template.jinja", files.chat_template_jinja); !read.ok()) return read.error();
+  if (!files.chat_template_jinja) {
+    std::optional<std::string> wrapped;
+    if (auto read = optional("chat_template.json", wrapped); !read.ok()) return read.error();
+    if (wrapped) {
+      auto text = template_in_json(folder + "/chat_template.json", *wrapped);
+      if (!text.ok()) return std::move(text).error();
+      files.chat_template_jinja = std::move(*text);
+    }
+  }
+  return files;
+}
+
+Result<std::shared_ptr<const tokens::Tokenizer>> load_model_folder(const std::string& folder) {
+  auto files = read_model_folder(folder);
+  if (!files.ok()) return std::move(files).error();
+  auto tokenizer = tokens::Tokenizer::create(*files);
+  if (!tokenizer.ok()) return Error{tokenizer.error().kind, folder + ": " + tokenizer.error().message};
+  return tokenizer;
+}
+
+}  // namespace warmpath::app

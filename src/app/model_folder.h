@@ -1,0 +1,20 @@
+// A Hugging Face model folder on disk -> what tokens needs of it.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "base/base.h"
+#include "tokens/tokens.h"
+
+namespace warmpath::app {
+
+// Reads tokenizer.json and, where they are, tokenizer_config.json, chat_template.jinja (or chat_template.json),
+// special_tokens_map.json and config.json. Errors name the file and the remedy. Limits: tokenizer.json 256 MB, the
+// others 16 MB each.
+Result<tokens::ModelFiles> read_model_folder(const std::string& folder);
+
+// The same, loaded; an error names the folder. Cost: 0.05 to 0.7 s.
+Result<std::shared_ptr<const tokens::Tokenizer>> load_model_folder(const std::string& folder);
+
+}  // namespace warmpath::app
