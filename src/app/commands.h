@@ -45,10 +45,12 @@ int fail(const Error& error);
 // Writes to stdout and flushes; false when nobody reads any more or the disk is full.
 bool print(std::string_view text);
 
+int run_blocks(std::span<const std::string> args);
 int run_completion(std::span<const std::string> args);
 int run_config_docs(std::span<const std::string> args);
 int run_config_check(std::span<const std::string> args);
 int run_tokenize(std::span<const std::string> args);
+int run_events_decode(std::span<const std::string> args);
 int run_version(std::span<const std::string> args);
 
 }  // namespace warmpath::app
