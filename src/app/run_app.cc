@@ -54,7 +54,8 @@ int unknown_command(std::span<const std::string> args) {
   } else {
     line += "there is no command '" + typed + "'";
     if (args.size() > 1 && !args[1].starts_with('-')) {
-      if (const auto near = nearest_name(typed + " " + args[1], names)) line += "; did you mean '" + std::string(*near) + "'?";
+      if (const auto near = nearest_name(typed + " " + args[1], names))
+        line += "; did you mean '" + std::string(*near) + "'?";
     } else if (const auto near = nearest_name(typed, names)) {
       line += "; did you mean '" + std::string(*near) + "'?";
     }

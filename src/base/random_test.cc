@@ -13,7 +13,8 @@ namespace {
 // Golden: a change here changes every simulation, so it has to be meant.
 TEST(RandomStream, GivesTheSameNumbersEverywhere) {
   RandomStream stream(42, "arrivals");
-  const std::vector<std::uint64_t> golden = {0x36d3c2565ce7f9a2ULL, 0x8af27525429dbe94ULL, 0x4c6f1d8a77f532b1ULL, 0x189feb5f491a03efULL};
+  const std::vector<std::uint64_t> golden = {0x36d3c2565ce7f9a2ULL, 0x8af27525429dbe94ULL, 0x4c6f1d8a77f532b1ULL,
+                                             0x189feb5f491a03efULL};
   for (const std::uint64_t number : golden) EXPECT_EQ(stream.next(), number);
   EXPECT_EQ(stable_hash(""), 0xc3817c016ba4ff30ULL);
   EXPECT_EQ(stable_hash("arrivals"), 0xff296b98b6dbd2cbULL);

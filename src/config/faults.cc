@@ -13,9 +13,8 @@ std::string to_text(const Fault& fault) {
 }
 
 std::string to_text(std::vector<Fault> faults) {
-  std::stable_sort(faults.begin(), faults.end(), [](const Fault& a, const Fault& b) {
-    return std::tie(a.file, a.line) < std::tie(b.file, b.line);
-  });
+  std::stable_sort(faults.begin(), faults.end(),
+                   [](const Fault& a, const Fault& b) { return std::tie(a.file, a.line) < std::tie(b.file, b.line); });
   std::string out;
   for (const Fault& fault : faults) out += to_text(fault) + "\n";
   return out;

@@ -86,9 +86,9 @@ Flags& Flags::whole(std::string_view name, std::string_view placeholder, std::st
     const auto number = parse_u64(value);
     if (!number || *number < min || *number > max) {
       const bool bounded = max <= (std::uint64_t{1} << 53);
-      return Error{ErrorKind::kInvalid, "takes a whole number " + (bounded ? "from " + std::to_string(min) + " to " +
-                                                                                 std::to_string(max)
-                                                                           : "of at least " + std::to_string(min)) +
+      return Error{ErrorKind::kInvalid, "takes a whole number " +
+                                            (bounded ? "from " + std::to_string(min) + " to " + std::to_string(max)
+                                                     : "of at least " + std::to_string(min)) +
                                             ", not '" + std::string(value) + "'"};
     }
     set(*number);
@@ -290,7 +290,8 @@ std::optional<int> Flags::read(std::span<const std::string> args) {
     return 0;
   }
   if (parsed.faults.empty()) return std::nullopt;
-  for (const std::string& fault : parsed.faults) std::fprintf(stderr, "warmpath %s: %s\n", command_.c_str(), fault.c_str());
+  for (const std::string& fault : parsed.faults)
+    std::fprintf(stderr, "warmpath %s: %s\n", command_.c_str(), fault.c_str());
   std::fprintf(stderr, "warmpath %s: `warmpath %s --help` lists the options\n", command_.c_str(), command_.c_str());
   return 2;
 }
@@ -303,7 +304,8 @@ std::string Flags::help_text() const {
   if (!options_.empty()) out += " [OPTIONS]";
   if (positionals_ != nullptr) {
     const bool many = positionals_max_ > 1;
-    out += positionals_min_ == 0 ? " [" + positional_name_ + (many ? "…]" : "]") : " " + positional_name_ + (many ? "…" : "");
+    out += positionals_min_ == 0 ? " [" + positional_name_ + (many ? "…]" : "]")
+                                 : " " + positional_name_ + (many ? "…" : "");
   }
   out += "\n";
   if (positionals_ != nullptr) out += "\n  " + positional_name_ + ": " + positional_help_ + "\n";

@@ -7,8 +7,8 @@
 //   flags.example("warmpath blocks --block-size 16 --ids 1,2,3", "one chain");
 //   if (const auto code = flags.read(args)) return *code;
 //
-// Forms: `--name value` and `--name=value`; a toggle is `--name` alone; `--` ends the options. An option given twice is a
-// fault unless it is a list. Unset options leave their variable alone, so a default is what the variable held before.
+// Forms: `--name value` and `--name=value`; a toggle is `--name` alone; `--` ends the options. An option given twice is
+// a fault unless it is a list. Unset options leave their variable alone, so a default is what the variable held before.
 // Thread rule: one owner. Pointers must stay valid until read() or parse() returns.
 #pragma once
 
@@ -79,9 +79,9 @@ class Flags {
   // The same without printing: `faults` empty and no help asked -> go on.
   struct Parsed {
     bool help = false;
-    bool list_options = false;         // hidden --list-options, for completion
-    std::vector<std::string> faults;   // all of them, one line each
-    std::vector<std::string> given;    // names of the options that were there
+    bool list_options = false;        // hidden --list-options, for completion
+    std::vector<std::string> faults;  // all of them, one line each
+    std::vector<std::string> given;   // names of the options that were there
   };
   Parsed parse(std::span<const std::string> args);
   std::string help_text() const;

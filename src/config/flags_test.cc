@@ -40,9 +40,10 @@ struct Fixture {
 
 TEST(Flags, ReadsEveryKindInBothForms) {
   Fixture x;
-  EXPECT_THAT(x.faults({"--name", "n", "--salt=", "--host", "a", "--host=b", "--blocks=64", "--seed", "18446744073709551615",
-                        "--speed=2", "--wait", "1500ms", "--fast", "--color", "green", "--format=json", "f1", "--", "--f2"}),
-              IsEmpty());
+  EXPECT_THAT(
+      x.faults({"--name", "n", "--salt=", "--host", "a", "--host=b", "--blocks=64", "--seed", "18446744073709551615",
+                "--speed=2", "--wait", "1500ms", "--fast", "--color", "green", "--format=json", "f1", "--", "--f2"}),
+      IsEmpty());
   EXPECT_EQ(x.name, "n");
   EXPECT_EQ(x.salt, "");
   EXPECT_THAT(x.hosts, ElementsAre("a", "b"));
@@ -69,15 +70,16 @@ TEST(Flags, LeavesDefaultsAlone) {
 
 TEST(Flags, NamesEveryFaultAtOnce) {
   Fixture x;
-  EXPECT_THAT(x.faults({"--blocks", "65", "--speed=fast", "--colour", "red", "--color=gren", "--fast=1", "--wait", "3",
-                        "--name", "a", "--name", "b", "-x", "one", "two", "three", "--seed"}),
-              ElementsAre("--blocks takes a whole number from 1 to 64, not '65'",
-                          "--speed takes a number from 0.1 to 10, not 'fast'",
-                          "there is no option '--colour'; did you mean '--color'?",
-                          "--color takes one of red, green, not 'gren'; did you mean 'green'?", "--fast takes no value",
-                          "--wait takes a time such as 500ms, 30s, 2m or 1h, at most 366 days, not '3'",
-                          "--name is given twice; it takes one value", "'-x' is no option: options start with two dashes",
-                          "--seed needs a value: --seed N", "'three' is one word too many"));
+  EXPECT_THAT(
+      x.faults({"--blocks", "65", "--speed=fast", "--colour", "red", "--color=gren", "--fast=1", "--wait", "3",
+                "--name", "a", "--name", "b", "-x", "one", "two", "three", "--seed"}),
+      ElementsAre("--blocks takes a whole number from 1 to 64, not '65'",
+                  "--speed takes a number from 0.1 to 10, not 'fast'",
+                  "there is no option '--colour'; did you mean '--color'?",
+                  "--color takes one of red, green, not 'gren'; did you mean 'green'?", "--fast takes no value",
+                  "--wait takes a time such as 500ms, 30s, 2m or 1h, at most 366 days, not '3'",
+                  "--name is given twice; it takes one value", "'-x' is no option: options start with two dashes",
+                  "--seed needs a value: --seed N", "'three' is one word too many"));
   EXPECT_EQ(x.blocks, 7u);
 }
 
@@ -93,8 +95,7 @@ TEST(Flags, WantsWhatIsRequired) {
   std::vector<std::string> words;
   Flags flags("engine", "an engine");
   flags.text("model", "NAME", "the model", &model).required("model").positionals("DIR", "a folder", &words, 1, 1);
-  EXPECT_THAT(flags.parse({}).faults,
-              ElementsAre("--model NAME is missing: the model", "DIR is missing: a folder"));
+  EXPECT_THAT(flags.parse({}).faults, ElementsAre("--model NAME is missing: the model", "DIR is missing: a folder"));
   const std::vector<std::string> args = {"--model", "m", "d"};
   EXPECT_THAT(flags.parse(args).faults, IsEmpty());
   EXPECT_THAT(flags.help_text(), HasSubstr("Usage: warmpath engine --model NAME [OPTIONS] DIR\n"));

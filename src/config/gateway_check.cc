@@ -35,7 +35,8 @@ struct Check {
     if (!engine.ca.empty() && engine.url.starts_with("http://")) {
       fault(path, "ca is for https engines, and the URL is " + engine.url);
     }
-    if (engine.kv && engine.kv->events.empty() && !already(path + ".kv")) fault(path, "replay needs kv: the address of the events themselves");
+    if (engine.kv && engine.kv->events.empty() && !already(path + ".kv"))
+      fault(path, "replay needs kv: the address of the events themselves");
     if (engine.kv && engine.dp > 1) {
       for (const std::string& address : {engine.kv->events, engine.kv->replay}) {
         const auto port = parse_u64(std::string_view(address).substr(address.rfind(':') + 1));
@@ -48,7 +49,8 @@ struct Check {
   }
 
   void pool(const PoolConfig& pool, const std::string& path, std::map<std::string, std::string>& names) {
-    if (pool.engines.empty() && !already(path + ".engines") && !refused(path)) fault(path, "has no engine: name at least one under engines");
+    if (pool.engines.empty() && !already(path + ".engines") && !refused(path))
+      fault(path, "has no engine: name at least one under engines");
     std::vector<std::string> all = pool.aliases;
     if (!pool.model.empty()) all.push_back(pool.model);
     if (pool.model.empty() && !pool.aliases.empty()) fault(path, "aliases need the model that they are names for");
@@ -72,10 +74,12 @@ void append_table(std::string& out, std::span<const Row<Owner>> rows) {
   for (const auto& row : rows) {
     const Rule rule = rule_of(row);
     const std::string value = field_text(rule, row.field(defaults));
-    std::string takes = rule.kind == Kind::kText ? "text" : rule.kind == Kind::kList ? "list of texts" : allowed_text(rule);
+    std::string takes = rule.kind == Kind::kText   ? "text"
+                        : rule.kind == Kind::kList ? "list of texts"
+                                                   : allowed_text(rule);
     if (rule.kind == Kind::kPolicy) takes = "a policy's name";
-    out += "| `" + std::string(row.key) + "` | " + (row.flag.empty() ? "" : "`--" + std::string(row.flag) + "`") + " | " +
-           takes + " | " + (value.empty() ? "" : "`" + value + "`") + " | " + std::string(row.help) + " |\n";
+    out += "| `" + std::string(row.key) + "` | " + (row.flag.empty() ? "" : "`--" + std::string(row.flag) + "`") +
+           " | " + takes + " | " + (value.empty() ? "" : "`" + value + "`") + " | " + std::string(row.help) + " |\n";
   }
 }
 
@@ -84,9 +88,11 @@ void append_table(std::string& out, std::span<const Row<Owner>> rows) {
 void check_gateway(const GatewayConfig& config, const Places& places, std::vector<Fault>& faults) {
   Check check{places, faults};
   if (config.listen == config.admin_listen && !config.listen.ends_with(":0")) {
-    check.fault("admin_listen", "is the same address as listen, " + config.listen + "; the two listeners need one each");
+    check.fault("admin_listen",
+                "is the same address as listen, " + config.listen + "; the two listeners need one each");
   }
-  if (config.pools.empty() && !check.already("pools")) check.fault("pools", "there is no engine: give --engine URL, or pools in a file");
+  if (config.pools.empty() && !check.already("pools"))
+    check.fault("pools", "there is no engine: give --engine URL, or pools in a file");
   std::map<std::string, std::string> names;
   for (std::size_t i = 0; i < config.pools.size(); ++i) {
     check.pool(config.pools[i], "pools[" + std::to_string(i) + "]", names);
@@ -97,15 +103,19 @@ std::string gateway_docs_markdown() {
   std::string out =
       "# Configuration of `warmpath serve`\n\n"
       "Written from the option table in `src/config/rows.cc` by `warmpath config docs`; a test keeps it fresh.\n"
-      "`--config FILE` reads YAML with the keys below; a flag wins over the file. `warmpath config check FILE` names every\n"
-      "fault at once and exits with 2. All options are read at start: a change takes a restart. Limits of a file: 1 MiB,\n"
+      "`--config FILE` reads YAML with the keys below; a flag wins over the file. `warmpath config check FILE` names "
+      "every\n"
+      "fault at once and exits with 2. All options are read at start: a change takes a restart. Limits of a file: 1 "
+      "MiB,\n"
       "16 levels, 20,000 values, no aliases, one document.\n\n"
       "```yaml\nlisten: 127.0.0.1:8080\nlimits:\n  body_bytes_max: 32MiB\npools:\n  - model: qwen3-32b\n"
       "    tokenizer: /models/qwen3-32b\n    engines:\n      - http://10.0.0.7:8000\n"
       "      - url: http://10.0.0.8:8000\n        kv: tcp://10.0.0.8:5557\n        replay: tcp://10.0.0.8:5558\n```\n\n"
       "## The gateway\n\n";
   append_table(out, gateway_rows());
-  out += "\n## A pool: an entry of `pools`\n\nThe flags describe the one pool of a gateway without a file, or change the file's only pool.\n\n";
+  out +=
+      "\n## A pool: an entry of `pools`\n\nThe flags describe the one pool of a gateway without a file, or change the "
+      "file's only pool.\n\n";
   append_table(out, pool_rows());
   out +=
       "\n## An engine: an entry of a pool's `engines`\n\n"

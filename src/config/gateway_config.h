@@ -20,7 +20,7 @@ struct KvSource {
 };
 
 struct EngineConfig {
-  std::string url;                    // "http://host:port" or "https://…", no path
+  std::string url;  // "http://host:port" or "https://…", no path
   std::optional<KvSource> kv;
   std::uint32_t dp = 0;               // data-parallel ranks behind the URL; 0: ask the engine, else 1
   std::string ca;                     // PEM file for https; empty: the system's
@@ -32,10 +32,10 @@ struct PoolConfig {
   std::vector<std::string> aliases;  // further names for it
   std::string tokenizer;             // model folder; empty: the pool runs on guesses
   std::string policy = "precise";
-  std::uint32_t block_tokens = 0;    // router block; 0: greatest common divisor of the engines', at least 16
-  std::string secret_file;           // keys the block keys; empty: drawn at start
-  std::uint64_t seed = 0;            // of the pool's random streams
-  std::uint64_t guess_tokens = 0;    // capacity of an engine's guesses; 0: its KV cache's
+  std::uint32_t block_tokens = 0;  // router block; 0: greatest common divisor of the engines', at least 16
+  std::string secret_file;         // keys the block keys; empty: drawn at start
+  std::uint64_t seed = 0;          // of the pool's random streams
+  std::uint64_t guess_tokens = 0;  // capacity of an engine's guesses; 0: its KV cache's
   std::vector<EngineConfig> engines;
 };
 
@@ -46,8 +46,8 @@ struct LimitsConfig {
   std::uint64_t head_bytes_max = 32u << 10;
   std::uint64_t headers_max = 100;
   std::uint64_t body_bytes_max = 16u << 20;
-  std::uint64_t connections_max = 10'000;       // clients, all listeners
-  std::uint64_t requests_max = 10'000;          // in flight, a pool
+  std::uint64_t connections_max = 10'000;        // clients, all listeners
+  std::uint64_t requests_max = 10'000;           // in flight, a pool
   std::uint64_t engine_connections_max = 4'096;  // an engine
 };
 
@@ -64,14 +64,14 @@ struct TimeoutsConfig {
 struct GatewayConfig {
   std::string listen = "127.0.0.1:8080";
   std::string admin_listen = "127.0.0.1:8081";
-  std::uint32_t io_threads = 0;       // 0: one a core
+  std::uint32_t io_threads = 0;  // 0: one a core
   Duration drain = std::chrono::seconds(30);
-  std::uint32_t attempts_max = 3;     // engines tried for one request, the first included
-  bool include_usage = false;         // ask engines for usage on streams that did not, and strip it again
+  std::uint32_t attempts_max = 3;  // engines tried for one request, the first included
+  bool include_usage = false;      // ask engines for usage on streams that did not, and strip it again
   Duration scrape_interval = std::chrono::milliseconds(500);
   Duration health_interval = std::chrono::seconds(2);
   Duration resolve_interval = std::chrono::seconds(10);  // DNS names of engines
-  std::uint32_t decisions_kept = 1'000;  // receipts for /decisions, a pool
+  std::uint32_t decisions_kept = 1'000;                  // receipts for /decisions, a pool
   LogLevel log_level = LogLevel::kInfo;
   LogFormat log_format = LogFormat::kText;
   LimitsConfig limits;

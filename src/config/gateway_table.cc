@@ -78,7 +78,8 @@ struct Reader {
         set(*row, owner, item, shown);
         continue;
       }
-      const bool group = std::any_of(rows.begin(), rows.end(), [&](const auto& r) { return r.key.starts_with(key + "."); });
+      const bool group =
+          std::any_of(rows.begin(), rows.end(), [&](const auto& r) { return r.key.starts_with(key + "."); });
       if (group && item.kind == YamlItem::Kind::kMap) {
         fill(item, rows, owner, key + ".", shown + ".", "", nested);
       } else if (group) {
@@ -147,14 +148,16 @@ struct Reader {
       return fault(item.line, path, "takes a map of options, not " + std::string(kind_name(item.kind)));
     }
     fill(item, pool_rows(), pool, "", path + ".", "engines", [&](const YamlItem& engines, const std::string& shown) {
-      list(engines, shown, kEnginesMax, [&](const YamlItem& one, const std::string& where) { engine(one, where, pool); });
+      list(engines, shown, kEnginesMax,
+           [&](const YamlItem& one, const std::string& where) { engine(one, where, pool); });
     });
   }
 
   void gateway(const YamlItem& root, GatewayConfig& config) {
     if (root.kind == YamlItem::Kind::kNull) return;  // an empty file: all defaults
     if (root.kind != YamlItem::Kind::kMap) {
-      return fault(root.line, "", "the file holds " + std::string(kind_name(root.kind)) + "; a map of options is needed");
+      return fault(root.line, "",
+                   "the file holds " + std::string(kind_name(root.kind)) + "; a map of options is needed");
     }
     fill(root, gateway_rows(), config, "", "", "pools", [&](const YamlItem& pools, const std::string& shown) {
       list(pools, shown, kPoolsMax, [&](const YamlItem& one, const std::string& where) { pool(one, where, config); });
@@ -196,12 +199,14 @@ Result<EngineConfig> parse_engine(std::string_view text) {
   for (std::size_t i = 0; i < parts.size(); ++i) {
     const auto equals = parts[i].find('=');
     const std::string_view key = i == 0 ? "url" : parts[i].substr(0, equals);
-    const std::string_view value = i == 0 ? parts[i] : (equals == std::string_view::npos ? "" : parts[i].substr(equals + 1));
+    const std::string_view value =
+        i == 0 ? parts[i] : (equals == std::string_view::npos ? "" : parts[i].substr(equals + 1));
     const auto rows = engine_rows();
     const auto row = std::find_if(rows.begin(), rows.end(), [&](const auto& r) { return r.key == key; });
     if (row == rows.end() || (i > 0 && key == "url")) {
       constexpr std::array<std::string_view, 5> kKeys = {"kv", "replay", "dp", "ca", "adapters"};
-      std::string message = "'" + std::string(parts[i]) + "' is no part of an engine: URL[,kv=…][,replay=…][,dp=N][,ca=FILE][,adapters=A+B]";
+      std::string message = "'" + std::string(parts[i]) +
+                            "' is no part of an engine: URL[,kv=…][,replay=…][,dp=N][,ca=FILE][,adapters=A+B]";
       if (const auto near = nearest_name(key, kKeys)) message += "; did you mean '" + std::string(*near) + "='?";
       return Error{ErrorKind::kInvalid, std::move(message)};
     }
@@ -231,7 +236,8 @@ struct FlagRow {
 };
 
 template <class Owner>
-void append_flag_rows(std::span<const Row<Owner>> rows, Owner defaults, std::vector<FlagRow>& out) {
+void append_flag_rows(std::span<const Row<Owner>> rows, std::vector<FlagRow>& out) {
+  Owner defaults;
   for (const auto& row : rows) {
     const Rule rule = rule_of(row);
     out.push_back({row.flag, row.placeholder, row.help, rule, field_text(rule, row.field(defaults))});
@@ -240,8 +246,8 @@ void append_flag_rows(std::span<const Row<Owner>> rows, Owner defaults, std::vec
 
 std::vector<FlagRow> flag_rows() {
   std::vector<FlagRow> out;
-  append_flag_rows(gateway_rows(), GatewayConfig{}, out);
-  append_flag_rows(pool_rows(), PoolConfig{}, out);
+  append_flag_rows(gateway_rows(), out);
+  append_flag_rows(pool_rows(), out);
   return out;
 }
 
@@ -321,10 +327,11 @@ std::vector<Fault> GatewayFlags::finish(const ReadFile& read_file, GatewayConfig
     const bool of_pool = given.row == kEngineRow || given.row >= gateway_count;
     if (of_pool && out.pools.empty()) out.pools.emplace_back();
     if (of_pool && out.pools.size() > 1) {
-      const std::string name = given.row == kEngineRow ? "engine" : std::string(pool_rows()[given.row - gateway_count].flag);
-      faults.push_back({"command line", 0, "--" + name,
-                        "describes one pool, and " + config_file_ + " has " + std::to_string(out.pools.size()) +
-                            "; set it there"});
+      const std::string name =
+          given.row == kEngineRow ? "engine" : std::string(pool_rows()[given.row - gateway_count].flag);
+      faults.push_back(
+          {"command line", 0, "--" + name,
+           "describes one pool, and " + config_file_ + " has " + std::to_string(out.pools.size()) + "; set it there"});
       continue;
     }
     if (given.row == kEngineRow) {

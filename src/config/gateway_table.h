@@ -34,8 +34,8 @@ struct AllowedNames {
   std::vector<std::string_view> policies;  // schedule's list; empty: any
 };
 
-// Reads one YAML text into `out` (defaults for what it does not name). Returns all faults; then `out` is not to be used.
-// `file` is only a name for messages. Never throws; hostile text costs at most the limits above.
+// Reads one YAML text into `out` (defaults for what it does not name). Returns all faults; then `out` is not to be
+// used. `file` is only a name for messages. Never throws; hostile text costs at most the limits above.
 std::vector<Fault> read_gateway_yaml(std::string_view text, std::string_view file, const AllowedNames& allowed,
                                      GatewayConfig& out);
 

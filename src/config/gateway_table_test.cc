@@ -153,7 +153,8 @@ TEST(GatewayYaml, HostileFilesCostLittle) {
     bomb += "]\n";
   }
   EXPECT_THAT(faults_of(bomb), HasSubstr("aliases (*name) are not allowed"));
-  EXPECT_THAT(faults_of("a: " + std::string(20, '[') + std::string(20, ']')), HasSubstr("nested deeper than 16 levels"));
+  EXPECT_THAT(faults_of("a: " + std::string(20, '[') + std::string(20, ']')),
+              HasSubstr("nested deeper than 16 levels"));
   EXPECT_THAT(faults_of("a: " + std::string(100'000, '[')), HasSubstr("w.yaml"));
   EXPECT_THAT(faults_of(std::string(kConfigBytesMax + 1, 'a')), HasSubstr("1048577 bytes; at most 1MiB"));
   std::string many = "pools: [";
@@ -203,11 +204,11 @@ std::string serve(const std::vector<std::string>& args, std::string_view yaml, G
 
 TEST(GatewayFlags, DescribeAGatewayWithoutAFile) {
   GatewayConfig c;
-  EXPECT_EQ(serve({"--engine", "http://a:1", "--engine=http://b:1,dp=2", "--tokenizer", "dir", "--policy", "load",
-                   "--listen", "[::]:80", "--alias", "x", "--alias", "y", "--model", "m", "--log-level", "error",
-                   "--idle-timeout", "5s"},
-                  "", c),
-            "");
+  EXPECT_EQ(
+      serve({"--engine", "http://a:1", "--engine=http://b:1,dp=2", "--tokenizer", "dir", "--policy", "load", "--listen",
+             "[::]:80", "--alias", "x", "--alias", "y", "--model", "m", "--log-level", "error", "--idle-timeout", "5s"},
+            "", c),
+      "");
   ASSERT_EQ(c.pools.size(), 1u);
   EXPECT_EQ(c.pools[0].engines.size(), 2u);
   EXPECT_EQ(c.pools[0].policy, "load");

@@ -17,16 +17,16 @@ namespace warmpath::config {
 
 enum class Kind : std::uint8_t {
   kText,
-  kAddress,    // HOST:PORT to listen on
-  kUrl,        // of an engine
+  kAddress,  // HOST:PORT to listen on
+  kUrl,      // of an engine
   kSize,
   kTime,
   kNumber,
-  kSwitch,     // true or false
-  kChoice,     // one of Row::words, or of the policies
+  kSwitch,  // true or false
+  kChoice,  // one of Row::words, or of the policies
   kPolicy,
   kList,
-  kKvEvents,   // ZMQ addresses of an engine
+  kKvEvents,  // ZMQ addresses of an engine
   kKvReplay,
 };
 

@@ -174,7 +174,8 @@ std::string field_text(const Rule& rule, const Field& field) {
     case Kind::kSwitch: return as<bool>(field) ? "true" : "false";
     case Kind::kChoice: {
       const auto* const* level = std::get_if<LogLevel*>(&field);
-      const auto at = level != nullptr ? static_cast<std::size_t>(**level) : static_cast<std::size_t>(as<LogFormat>(field));
+      const auto at =
+          level != nullptr ? static_cast<std::size_t>(**level) : static_cast<std::size_t>(as<LogFormat>(field));
       return std::string(rule.words[at]);
     }
     case Kind::kKvEvents: {

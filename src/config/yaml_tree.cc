@@ -16,7 +16,9 @@ namespace {
 // Builds the tree from the parser's events: nothing is expanded, so an alias costs nothing before it is refused.
 class TreeBuilder final : public YAML::EventHandler {
  public:
-  TreeBuilder(std::string_view file, std::vector<Fault>& faults) : file_(file), faults_(faults) { open_.reserve(kConfigDepthMax + 2); }
+  TreeBuilder(std::string_view file, std::vector<Fault>& faults) : file_(file), faults_(faults) {
+    open_.reserve(kConfigDepthMax + 2);
+  }
 
   void OnDocumentStart(const YAML::Mark& /*mark*/) override {}
   void OnDocumentEnd() override {}
@@ -50,7 +52,9 @@ class TreeBuilder final : public YAML::EventHandler {
     bool has_key = false;
   };
 
-  static std::size_t line(const YAML::Mark& mark) { return mark.line < 0 ? 0 : static_cast<std::size_t>(mark.line) + 1; }
+  static std::size_t line(const YAML::Mark& mark) {
+    return mark.line < 0 ? 0 : static_cast<std::size_t>(mark.line) + 1;
+  }
 
   void fault(const YAML::Mark& mark, std::string message) {
     if (faults_.size() <= kFaultsMax) faults_.push_back({file_, line(mark), "", std::move(message)});
@@ -87,7 +91,8 @@ class TreeBuilder final : public YAML::EventHandler {
     if (item.kind != YamlItem::Kind::kText) fault(mark, "a key has to be a text");
     for (const YamlItem& other : map.item.items) {
       if (other.key != item.text) continue;
-      fault(mark, "the key '" + item.text.substr(0, 80) + "' is given twice; first in line " + std::to_string(other.line));
+      fault(mark,
+            "the key '" + item.text.substr(0, 80) + "' is given twice; first in line " + std::to_string(other.line));
       break;
     }
     map.key = std::move(item.text);
