@@ -4,6 +4,7 @@
 #include <xxhash.h>
 
 #include <algorithm>
+#include <bit>
 #include <limits>
 
 #include "blocks/pickle.h"
@@ -20,6 +21,8 @@ constexpr std::string_view kSglangSaltPrefix{"sglang-cache-salt-v1\0", 21};
 constexpr std::string_view kTagLora = "lora";
 constexpr std::string_view kTagMm = "mm";
 constexpr std::string_view kTagSalt = "cache_salt";
+
+static_assert(std::endian::native == std::endian::little, "SGLang hashes tokens as they lie in memory");
 
 bool is_xxhash(Scheme scheme) { return scheme == Scheme::kVllmXxhash || scheme == Scheme::kVllmXxhashCbor; }
 bool is_cbor(Scheme scheme) { return scheme == Scheme::kVllmSha256Cbor || scheme == Scheme::kVllmXxhashCbor; }
@@ -68,6 +71,19 @@ struct CborWriter {
       head(1, ~static_cast<std::uint64_t>(number));
     }
   }
+  // As head(0, token) for each, without a check of the buffer's end for each byte.
+  void tokens(std::span<const TokenId> ids) {
+    constexpr std::size_t kLongest = 5;
+    const std::size_t start = out.size();
+    out.resize(start + ids.size() * kLongest);
+    std::uint8_t* at = out.data() + start;
+    for (const TokenId id : ids) {
+      const int bytes = id < 24 ? 0 : id <= 0xff ? 1 : id <= 0xffff ? 2 : 4;
+      *at++ = static_cast<std::uint8_t>(bytes == 0 ? id : bytes == 4 ? 26u : 23u + bytes);
+      for (int i = bytes - 1; i >= 0; --i) *at++ = static_cast<std::uint8_t>(id >> (8 * i));
+    }
+    out.resize(static_cast<std::size_t>(at - out.data()));
+  }
   void bytes(std::span<const std::uint8_t> data) {
     head(2, data.size());
     out.insert(out.end(), data.begin(), data.end());
@@ -85,7 +101,7 @@ void write_cbor(CborWriter out, const Digest& parent, std::span<const TokenId> t
   out.array(3);
   out.bytes(parent.view());
   out.array(tokens.size());
-  for (const TokenId token : tokens) out.head(0, token);
+  out.tokens(tokens);
   if (extras.empty()) return out.none();
   out.array(extras.size());
   for (const Entry& entry : extras) {
@@ -112,7 +128,7 @@ void write_pickle(std::vector<std::uint8_t>& buffer, const Digest& parent, std::
   out.open_tuple(3);
   out.bytes(parent.view());
   out.open_tuple(tokens.size());
-  for (const TokenId token : tokens) out.integer(token);
+  out.integers(tokens);
   out.close_tuple(tokens.size());
   if (extras.empty()) {
     out.none();
@@ -242,9 +258,8 @@ Digest EngineHasher::block(const Digest& parent, std::uint64_t index, std::span<
       scratch.buffer.clear();
     }
     scratch.buffer.insert(scratch.buffer.end(), prior.view().begin(), prior.view().end());
-    for (const TokenId token : tokens) {
-      for (int shift = 0; shift < 32; shift += 8) scratch.buffer.push_back(static_cast<std::uint8_t>(token >> shift));
-    }
+    const auto* bytes = reinterpret_cast<const std::uint8_t*>(tokens.data());
+    scratch.buffer.insert(scratch.buffer.end(), bytes, bytes + tokens.size_bytes());
     return digest();
   }
 

@@ -56,7 +56,7 @@ struct HashOptions {
 
 // Incremental: the engine model adds a block at a time. One digest per full block.
 // Thread rule: one owner (block() reuses a buffer and a hash context); copies are independent.
-// Cost of block(): no allocation once warm; a SHA-256 of 16 tokens about 0.4 us, XXH3-128 about 0.1 us.
+// Cost of block(): no allocation once warm; 16 tokens 0.1 us (xxhash-cbor) to 0.45 us (sha256 over a pickle).
 // Limits: under kSglang seed, adapter and items take no part, as in the engine; a salt is the root's.
 class EngineHasher {
  public:

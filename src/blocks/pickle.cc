@@ -119,6 +119,40 @@ void PickleWriter::integer(std::int64_t number) {
   }
 }
 
+void PickleWriter::integers(std::span<const std::uint32_t> numbers) {
+  constexpr std::size_t kLongest = 7;
+  const std::size_t used = frame_at_ == kNoFrame ? 0 : out_.size() - frame_at_;
+  if (used + numbers.size() * kLongest >= kFrameBytesTarget) {
+    for (const std::uint32_t number : numbers) integer(number);
+    return;
+  }
+  // No frame can end in here: write without looking for its end.
+  begin_frame();
+  const std::size_t start = out_.size();
+  out_.resize(start + numbers.size() * kLongest);
+  std::uint8_t* at = out_.data() + start;
+  for (const std::uint32_t number : numbers) {
+    if (number < 0x100) {
+      *at++ = kBinInt1;
+      *at++ = static_cast<std::uint8_t>(number);
+    } else if (number < 0x10000) {
+      *at++ = kBinInt2;
+      put_le(at, number, 2);
+      at += 2;
+    } else if (number < 0x80000000u) {
+      *at++ = kBinInt;
+      put_le(at, number, 4);
+      at += 4;
+    } else {
+      *at++ = kLong1;
+      *at++ = 5;
+      put_le(at, number, 5);
+      at += 5;
+    }
+  }
+  out_.resize(static_cast<std::size_t>(at - out_.data()));
+}
+
 void PickleWriter::sized(std::span<const std::uint8_t> data, std::uint8_t op_short, std::uint8_t op_u32,
                          std::uint8_t op_u64) {
   std::uint8_t head[9];

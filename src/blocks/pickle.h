@@ -20,6 +20,7 @@ class PickleWriter {
 
   void none();
   void integer(std::int64_t number);
+  void integers(std::span<const std::uint32_t> numbers);
   MemoIndex text(std::string_view utf8);
   MemoIndex bytes(std::span<const std::uint8_t> data);
   // The same object once more (not an equal one): `index` is what its first writing returned.

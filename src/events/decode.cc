@@ -198,7 +198,10 @@ bool Decoder::take_tokens(std::vector<TokenId>& out) {
   const auto count = reader_.take_array();
   if (!count || !charge(*count * sizeof(TokenId))) return false;
   out.resize(*count);
-  return std::all_of(out.begin(), out.end(), [this](TokenId& token) { return take_token(token); });
+  for (std::size_t i = reader_.take_small(out.data(), *count); i < *count; ++i) {
+    if (!take_token(out[i])) return false;
+  }
+  return true;
 }
 
 bool Decoder::take_extra_key(ExtraKey& out) {
