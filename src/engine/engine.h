@@ -1,20 +1,20 @@
-// engine: a model of one vLLM engine (one data-parallel rank): continuous batching, chunked prefill, a paged KV pool with
-// prefix cache, timing. Token ids in, token ids and KV events out. The same code runs behind HTTP (engine_server) and in
-// virtual time (sim). Behaviour follows vLLM 0.32 v1 scheduler and KV cache manager.
+// engine: a model of one vLLM engine (one data-parallel rank): continuous batching, chunked prefill, a paged KV pool
+// with prefix cache, timing. Token ids in, token ids and KV events out. The same code runs behind HTTP (engine_server)
+// and in virtual time (sim). Behaviour follows vLLM 0.32 v1 scheduler and KV cache manager.
 //
 //   Model model(options);
 //   model.add({.id = 1, .prompt = ids, .output = answer}, now);
 //   while (auto step = model.begin_step(now)) { now = now + step->duration; model.finish_step(now, out); }
 //
-// What it does as vLLM does: running requests first, then waiting ones in order of arrival; chunked prefill shares a step
-// with decode; blocks are taken when scheduled; a prompt's longest cached prefix of full blocks is reused, never the whole
-// prompt; a request is admitted only when its whole prompt fits into free blocks; a running request that finds no free
-// block preempts the youngest running one, which starts over from the head of the waiting queue; block 0 is never used
-// (vLLM's null block), so kv_blocks - 1 of them hold tokens.
+// What it does as vLLM does: running requests first, then waiting ones in order of arrival; chunked prefill shares a
+// step with decode; blocks are taken when scheduled; a prompt's longest cached prefix of full blocks is reused, never
+// the whole prompt; a request is admitted only when its whole prompt fits into free blocks; a running request that
+// finds no free block preempts the youngest running one, which starts over from the head of the waiting queue; block 0
+// is never used (vLLM's null block), so kv_blocks - 1 of them hold tokens.
 //
-// Time of a step: prefill (sum over chunks of n new tokens after c: us_per_token * n + ps_per_token2 * (2cn + n^2)), plus,
-// when there are decodes, base + per sequence + per 1,000 tokens of their context; a step without decodes takes at least
-// the base (weights are read anyway). All divided by speed.
+// Time of a step: prefill (sum over chunks of n new tokens after c: us_per_token * n + ps_per_token2 * (2cn + n^2)),
+// plus, when there are decodes, base + per sequence + per 1,000 tokens of their context; a step without decodes takes
+// at least the base (weights are read anyway). All divided by speed.
 //
 // Thread rule: one owner. No clock, no sockets. Cost: a step about 0.1 us per running request; prefill one hash per
 // full block.
@@ -36,10 +36,10 @@ namespace warmpath::engine {
 // Timing and size of one kind of engine. Times in the engine's own time; speed scales them all.
 struct Profile {
   std::string name;
-  std::string source;                      // where the numbers come from
-  double prefill_us_per_token = 42.5;      // of new tokens
-  double prefill_ps_per_token2 = 443.0;    // times (2*cached*new + new^2)
-  double step_base_ms = 12.0;              // a decode step: base + per sequence + per 1,000 tokens of context
+  std::string source;                    // where the numbers come from
+  double prefill_us_per_token = 42.5;    // of new tokens
+  double prefill_ps_per_token2 = 443.0;  // times (2*cached*new + new^2)
+  double step_base_ms = 12.0;            // a decode step: base + per sequence + per 1,000 tokens of context
   double step_ms_per_sequence = 0;
   double step_ms_per_kilotoken = 0.036;
   std::uint32_t block_tokens = 64;
@@ -69,9 +69,9 @@ struct ModelOptions {
 enum class ReportMode : std::uint8_t { kIncremental, kFull };
 
 struct Request {
-  std::uint64_t id = 0;  // unique among the requests in the model
-  std::vector<TokenId> prompt;   // at least one
-  std::vector<TokenId> output;   // what it will generate, decided by the caller; at least one
+  std::uint64_t id = 0;         // unique among the requests in the model
+  std::vector<TokenId> prompt;  // at least one
+  std::vector<TokenId> output;  // what it will generate, decided by the caller; at least one
   std::string lora;
   std::string salt;
   std::string lora_path = {};  // hashed with the name by vLLM 0.32
@@ -97,8 +97,8 @@ struct StepPlan {
 };
 
 struct StepResult {
-  std::vector<Emitted> emitted;            // in scheduling order
-  std::vector<blocks::KvEvent> events;     // one batch, in the order vLLM would publish; empty: nothing to publish
+  std::vector<Emitted> emitted;         // in scheduling order
+  std::vector<blocks::KvEvent> events;  // one batch, in the order vLLM would publish; empty: nothing to publish
 };
 
 struct Stats {
@@ -113,7 +113,7 @@ struct Stats {
   std::uint64_t generation_tokens = 0;
   std::uint64_t preemptions = 0;
   std::uint64_t finished = 0;
-  std::uint64_t blocks_cached = 0;         // blocks with a hash, used or free
+  std::uint64_t blocks_cached = 0;  // blocks with a hash, used or free
   std::uint64_t steps = 0;
 };
 

@@ -43,8 +43,9 @@ class KvPool {
   void allocate(std::uint32_t count, std::vector<BlockIndex>& out, std::vector<EvictedBlock>& evicted);
   // Precondition: referenced and without a hash.
   void store(BlockIndex block, EngineHash hash, const blocks::Digest& digest);
-  // One reference less each, last block first: so a chain's tail is evicted before its head. A block without a hash goes
-  // to the head of the free queue, before all cached ones (vLLM 0.32: seen in the recorded evictions, recorded_test).
+  // One reference less each, last block first: so a chain's tail is evicted before its head. A block without a hash
+  // goes to the head of the free queue, before all cached ones (vLLM 0.32: seen in the recorded evictions,
+  // recorded_test).
   void release(std::span<const BlockIndex> chain);
   // Forgets all hashes; false (and nothing done) while a block is in use. The free queue keeps its order.
   bool clear();

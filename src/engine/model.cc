@@ -20,8 +20,8 @@ struct Live {
   std::vector<TokenId> tokens;  // prompt, then the whole output: the first `known` are known to the scheduler
   std::uint32_t prompt_tokens = 0;
   std::uint32_t known = 0;
-  std::uint32_t computed = 0;         // tokens whose KV is there (or will be when the step ends)
-  std::uint32_t stored = 0;           // leading blocks that are in the prefix cache
+  std::uint32_t computed = 0;  // tokens whose KV is there (or will be when the step ends)
+  std::uint32_t stored = 0;    // leading blocks that are in the prefix cache
   std::vector<BlockIndex> blocks;
   std::vector<blocks::Digest> digests;  // of full blocks, as far as needed yet
   std::string lora;
@@ -325,8 +325,8 @@ Result<void> Model::add(Request request, Instant now) {
                    std::to_string(std::uint64_t{m.pool.usable()} * m.block_tokens));
   }
   if (m.requests.size() >= m.options.requests_max) {
-    return Error{ErrorKind::kExhausted, "the engine holds " + std::to_string(m.requests.size()) +
-                                            " requests, its limit: try again later"};
+    return Error{ErrorKind::kExhausted,
+                 "the engine holds " + std::to_string(m.requests.size()) + " requests, its limit: try again later"};
   }
   auto live = std::make_unique<Live>();
   live->id = request.id;

@@ -9,11 +9,11 @@ namespace warmpath::engine {
 namespace {
 
 using testing::Driver;
-using testing::range;
-using testing::small_options;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using testing::range;
+using testing::small_options;
 
 TEST(Model, GeneratesTheOutputItWasGiven) {
   Driver driver(small_options(4, 20));
@@ -120,7 +120,8 @@ TEST(Model, EventFieldsAreThoseOfVllm) {
   EXPECT_EQ(event.group_idx, 0u);
   EXPECT_EQ(event.kv_cache_spec_kind, "full_attention");
   using Keys = std::vector<blocks::ExtraKey>;
-  const std::vector<Keys> keys{{blocks::ExtraText{"adapter-x"}, blocks::ExtraText{"s1"}}, {blocks::ExtraText{"adapter-x"}}};
+  const std::vector<Keys> keys{{blocks::ExtraText{"adapter-x"}, blocks::ExtraText{"s1"}},
+                               {blocks::ExtraText{"adapter-x"}}};
   EXPECT_EQ(event.extra_keys, keys);
 }
 

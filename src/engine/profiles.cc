@@ -11,8 +11,8 @@ namespace {
 using simdjson::dom::element;
 
 Error fault(std::string_view profile, std::string_view field, std::string_view allowed) {
-  return {ErrorKind::kInvalid, "engine profile '" + std::string(profile) + "', field '" + std::string(field) + "': " +
-                                   std::string(allowed)};
+  return {ErrorKind::kInvalid,
+          "engine profile '" + std::string(profile) + "', field '" + std::string(field) + "': " + std::string(allowed)};
 }
 
 bool read_time(element value, double& out) {

@@ -41,9 +41,9 @@ TEST(Profiles, PrefillFollowsThePublishedCurve) {
   const std::pair<std::uint64_t, double> fit[] = {{1'200, .052}, {1'585, .068}, {7'200, .329},
                                                   {7'585, .348}, {8'192, .378}, {10'000, .469}};
   for (const auto& [tokens, seconds] : fit) EXPECT_NEAR(prefill_seconds(profile, 0, tokens), seconds, .0006) << tokens;
-  const std::pair<std::uint64_t, double> points[] = {{8'192, .40},    {16'384, .82}, {24'576, 1.35}, {32'768, 1.87},
-                                                     {40'960, 2.5},   {65'536, 4.7}, {98'304, 8.4},  {131'072, 13.2},
-                                                     {155'648, 17.5}};
+  const std::pair<std::uint64_t, double> points[] = {{8'192, .40},   {16'384, .82},   {24'576, 1.35},
+                                                     {32'768, 1.87}, {40'960, 2.5},   {65'536, 4.7},
+                                                     {98'304, 8.4},  {131'072, 13.2}, {155'648, 17.5}};
   for (const auto& [tokens, seconds] : points) {
     EXPECT_NEAR(prefill_seconds(profile, 0, tokens) / seconds, 1, .08) << tokens;
   }
@@ -124,7 +124,8 @@ TEST(Profiles, FaultsNameProfileAndField) {
   EXPECT_THAT(fault("[1]"), HasSubstr("entry #0 is not an object"));
   EXPECT_THAT(fault(R"([{"source":"x"}])"), HasSubstr("'#0', field 'name'"));
   EXPECT_THAT(fault(R"([{"name":"a"}])"), HasSubstr("'a', field 'source'"));
-  EXPECT_THAT(fault(R"([{"name":"a","source":"x","kv_blocks":0}])"), HasSubstr("'a', field 'kv_blocks': a whole number"));
+  EXPECT_THAT(fault(R"([{"name":"a","source":"x","kv_blocks":0}])"),
+              HasSubstr("'a', field 'kv_blocks': a whole number"));
   EXPECT_THAT(fault(R"([{"name":"a","source":"x","kv_blocks":1.5}])"), HasSubstr("kv_blocks"));
   EXPECT_THAT(fault(R"([{"name":"a","source":"x","step_base_ms":-1}])"), HasSubstr("step_base_ms"));
   EXPECT_THAT(fault(R"([{"name":"a","source":"x","step_base_ms":"1"}])"), HasSubstr("step_base_ms"));

@@ -11,8 +11,9 @@ class RandomLoad : public ::testing::TestWithParam<std::uint64_t> {};
 
 ModelOptions random_options(RandomStream& random) {
   const std::uint32_t block = 1u << random.below(5);
-  ModelOptions options = testing::small_options(block, 8 + random.below(60), static_cast<std::uint32_t>(1 + random.below(200)),
-                                                static_cast<std::uint32_t>(1 + random.below(12)));
+  ModelOptions options =
+      testing::small_options(block, 8 + random.below(60), static_cast<std::uint32_t>(1 + random.below(200)),
+                             static_cast<std::uint32_t>(1 + random.below(12)));
   return options;
 }
 
@@ -23,7 +24,8 @@ Request random_request(RandomStream& random, std::uint64_t id, std::uint64_t tok
   const std::uint64_t total = 2 + random.below(tokens_max - 1);
   const std::uint64_t output = 1 + random.below(total - 1);
   const auto family = static_cast<TokenId>(random.below(3));
-  for (std::uint64_t i = 0; i < total - output; ++i) request.prompt.push_back(family * 10'000 + static_cast<TokenId>(i));
+  for (std::uint64_t i = 0; i < total - output; ++i)
+    request.prompt.push_back(family * 10'000 + static_cast<TokenId>(i));
   if (random.below(3) == 0) request.prompt.back() += 5'000;
   const auto answer = static_cast<TokenId>(random.below(2));
   for (std::uint64_t i = 0; i < output; ++i) {

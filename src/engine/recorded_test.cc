@@ -38,7 +38,8 @@ std::vector<std::string> written(const std::vector<blocks::KvEvent>& events) {
 
 TEST(Recorded, EvictionsAndABurstOverCapacityGiveTheSameEvents) {
   simdjson::dom::parser parser;
-  const simdjson::dom::element golden = parser.load(std::string(WARMPATH_SOURCE_DIR) + "/tests/golden/engine/burst.json");
+  const simdjson::dom::element golden =
+      parser.load(std::string(WARMPATH_SOURCE_DIR) + "/tests/golden/engine/burst.json");
   std::vector<std::vector<std::string>> recorded;
   std::vector<bool> in_burst;
   for (const auto batch : golden["batches"].get_array()) {

@@ -14,8 +14,8 @@
 
 namespace warmpath::engine::testing {
 
-inline ModelOptions small_options(std::uint32_t block_tokens, std::uint64_t kv_blocks, std::uint32_t batched_tokens = 64,
-                                  std::uint32_t sequences = 8) {
+inline ModelOptions small_options(std::uint32_t block_tokens, std::uint64_t kv_blocks,
+                                  std::uint32_t batched_tokens = 64, std::uint32_t sequences = 8) {
   ModelOptions options;
   options.profile.name = "small";
   options.profile.block_tokens = block_tokens;

@@ -1,0 +1,207 @@
+// Messages and shapes follow what vLLM 0.32 answers (tests/golden/api, "bad requests").
+#include "engine_server/job.h"
+
+#include <algorithm>
+
+namespace warmpath::engine_server {
+namespace {
+
+Refusal bad_request(std::string message, std::string param = {}) {
+  return {.status = 400, .message = std::move(message), .param = std::move(param)};
+}
+
+Refusal bad_value(std::string message, std::string_view param, std::uint64_t value) {
+  message += " (parameter=" + std::string(param) + ", value=" + std::to_string(value) + ")";
+  return bad_request(std::move(message), std::string(param));
+}
+
+Refusal bad_body(const Error& error, const std::string& param) {
+  if (error.kind == ErrorKind::kTooLarge) return {.status = 413, .message = error.message, .param = param};
+  if (param == "cache_salt" && error.message.find("non-empty") != std::string::npos) {
+    return bad_request("Parameter 'cache_salt' must be a non-empty string if provided. (parameter=cache_salt)", param);
+  }
+  return {.status = 400,
+          .message = error.message,
+          .type = "Bad Request",
+          .param = param.empty() ? "body" : "body." + param};
+}
+
+Refusal unknown_model(const Options& options, const std::string& model) {
+  std::string names = options.model;
+  for (const std::string& alias : options.aliases) names += ", " + alias;
+  for (const Adapter& adapter : options.adapters) names += ", " + adapter.name;
+  return {.status = 404,
+          .message = "The model `" + model + "` does not exist. Valid aliases: " + names + ".",
+          .type = "NotFoundError",
+          .param = "model"};
+}
+
+bool find_model(const Options& options, const std::string& name, Adapter& adapter) {
+  if (name.empty() || name == options.model) return true;
+  if (std::ranges::find(options.aliases, name) != options.aliases.end()) return true;
+  const auto it = std::ranges::find(options.adapters, name, &Adapter::name);
+  if (it == options.adapters.end()) return false;
+  adapter = *it;
+  return true;
+}
+
+Result<std::vector<TokenId>> encode_chat(const JobContext& context, const api::Request& request) {
+  tokens::ChatInput chat;
+  chat.messages = request.messages;
+  chat.tools = request.tools;
+  chat.documents = request.documents;
+  chat.chat_template_kwargs = request.chat_template_kwargs;
+  chat.reasoning_effort = request.reasoning_effort;
+  chat.tool_choice = request.tool_choice;
+  chat.add_generation_prompt = request.add_generation_prompt && !request.continue_final_message;
+  chat.continue_final_message = request.continue_final_message;
+  chat.now_unix_seconds = context.now_unix_seconds;
+  if (!request.add_special_tokens.value_or(false)) return context.tokenizer.encode_chat(chat);
+  auto text = context.tokenizer.render_chat(chat);
+  if (!text) return text.error();
+  return context.tokenizer.encode(*text, tokens::SpecialTokens::kAdd);
+}
+
+Result<std::vector<TokenId>> encode_prompt(const JobContext& context, const api::Request& request,
+                                           const api::TextOrIds& prompt) {
+  if (const auto* ids = std::get_if<std::vector<TokenId>>(&prompt)) {
+    for (const TokenId id : *ids) {
+      if (id >= context.tokenizer.vocabulary_size()) {
+        return Error{ErrorKind::kInvalid, "Token id " + std::to_string(id) + " is out of vocabulary"};
+      }
+    }
+    return *ids;
+  }
+  const bool add = request.add_special_tokens.value_or(true);
+  return context.tokenizer.encode(std::get<std::string>(prompt),
+                                  add ? tokens::SpecialTokens::kAdd : tokens::SpecialTokens::kNone);
+}
+
+// vLLM keeps the last tokens (truncation_side left); -1 stands for the model's limit.
+void truncate(const JobContext& context, const api::Request& request, std::vector<TokenId>& ids) {
+  if (!request.truncate_prompt_tokens) return;
+  const std::int64_t asked = *request.truncate_prompt_tokens;
+  const std::uint64_t most = asked < 0 ? context.model_tokens_max : static_cast<std::uint64_t>(asked);
+  if (ids.size() > most) ids.erase(ids.begin(), ids.end() - static_cast<std::ptrdiff_t>(most));
+}
+
+std::variant<std::vector<std::vector<TokenId>>, Refusal> encode_all(const JobContext& context,
+                                                                    const api::Request& request) {
+  std::vector<std::vector<TokenId>> prompts;
+  const auto take = [&](Result<std::vector<TokenId>> ids) -> std::optional<Refusal> {
+    if (!ids) return refusal_of(ids.error());
+    truncate(context, request, *ids);
+    if (ids->empty()) return bad_request("The prompt holds no token. (parameter=prompt)", "prompt");
+    prompts.push_back(std::move(*ids));
+    return std::nullopt;
+  };
+  if (request.endpoint == api::Endpoint::kChatCompletions) {
+    if (auto refusal = take(encode_chat(context, request))) return std::move(*refusal);
+  }
+  for (const api::TextOrIds& prompt : request.prompts) {
+    if (auto refusal = take(encode_prompt(context, request, prompt))) return std::move(*refusal);
+  }
+  return prompts;
+}
+
+// How many tokens may follow a prompt, or why none.
+std::variant<std::uint64_t, Refusal> output_room(const JobContext& context, const api::Request& request,
+                                                 std::uint64_t prompt_tokens) {
+  const std::string limit = std::to_string(context.model_tokens_max);
+  if (prompt_tokens >= context.model_tokens_max) {
+    return bad_value("This model's maximum context length is " + limit + " tokens. However, your prompt contains " +
+                         std::to_string(prompt_tokens) +
+                         " input tokens, which exceeds this limit even without any output tokens. Please reduce the "
+                         "length of the input prompt.",
+                     "input_tokens", prompt_tokens);
+  }
+  const std::uint64_t room = context.model_tokens_max - prompt_tokens;
+  if (!request.max_tokens) return room;
+  const std::uint64_t asked = *request.max_tokens;
+  if (asked == 0) return bad_value("max_tokens must be at least 1, got 0.", "max_tokens", asked);
+  if (asked > context.model_tokens_max) {
+    return bad_value("max_tokens=" + std::to_string(asked) + " cannot be greater than max_model_len=" + limit +
+                         ". Please request fewer output tokens.",
+                     "max_tokens", asked);
+  }
+  if (asked > room) {
+    return bad_value("This model's maximum context length is " + limit + " tokens. However, you requested " +
+                         std::to_string(asked) + " output tokens and your prompt contains " +
+                         std::to_string(prompt_tokens) + " input tokens. Please reduce one of them.",
+                     "input_tokens", prompt_tokens);
+  }
+  return asked;
+}
+
+}  // namespace
+
+std::string refusal_body(const Refusal& refusal) {
+  JsonWriter json;
+  json.object().key("error").object().member("message", refusal.message).member("type", refusal.type).key("param");
+  if (refusal.param.empty()) {
+    json.null();
+  } else {
+    json.value(refusal.param);
+  }
+  json.member("code", refusal.status).end().end();
+  return json.take();
+}
+
+Refusal refusal_of(const Error& error) {
+  Refusal refusal;
+  refusal.status = api::status_of(error.kind).status;
+  refusal.message = error.message;
+  if (refusal.status == 404) refusal.type = "NotFoundError";
+  if (refusal.status >= 500) refusal.type = "InternalServerError";
+  return refusal;
+}
+
+std::variant<Job, Refusal> prepare_job(const JobContext& context, api::Endpoint endpoint, std::string_view body) {
+  std::string param;
+  const auto parsed = api::parse_request(endpoint, body, {}, &param);
+  if (!parsed) return bad_body(parsed.error(), param);
+  const api::Request& request = *parsed;
+  Job job;
+  if (!find_model(context.options, request.model, job.adapter)) return unknown_model(context.options, request.model);
+  if (request.has_media) return bad_request(context.options.model + " is not a multimodal model");
+  if (request.has_own_template) {
+    return bad_request("Chat template is passed with request, but this engine does not trust request templates.");
+  }
+  job.choices = request.n.value_or(1);
+  if (job.choices > kChoicesMax) {
+    return bad_value("n must be at most " + std::to_string(kChoicesMax) + ".", "n", job.choices);
+  }
+  auto encoded = encode_all(context, request);
+  if (auto* refusal = std::get_if<Refusal>(&encoded)) return std::move(*refusal);
+  job.prompts = std::move(std::get<0>(encoded));
+  for (const auto& prompt : job.prompts) {
+    auto room = output_room(context, request, prompt.size());
+    if (auto* refusal = std::get_if<Refusal>(&room)) return std::move(*refusal);
+    job.output_max.push_back(std::get<0>(room));
+  }
+  job.endpoint = endpoint;
+  job.model = request.model.empty() ? context.options.model : request.model;
+  job.salt = request.cache_salt;
+  job.exact_length = request.max_tokens.has_value() || request.ignore_eos;
+  job.stream = request.stream;
+  job.include_usage = request.include_usage;
+  return job;
+}
+
+std::variant<std::vector<TokenId>, Refusal> prepare_tokenize(const JobContext& context, std::string_view body) {
+  // Inside a JSON string the closing quote would be escaped, so this is a key (or a string of just that word).
+  const bool chat = body.find("\"messages\"") != std::string_view::npos;
+  const auto endpoint = chat ? api::Endpoint::kChatCompletions : api::Endpoint::kCompletions;
+  std::string param;
+  const auto parsed = api::parse_request(endpoint, body, {}, &param);
+  if (!parsed) return bad_body(parsed.error(), param);
+  Adapter adapter;
+  if (!find_model(context.options, parsed->model, adapter)) return unknown_model(context.options, parsed->model);
+  auto encoded = encode_all(context, *parsed);
+  if (auto* refusal = std::get_if<Refusal>(&encoded)) return std::move(*refusal);
+  auto& prompts = std::get<0>(encoded);
+  if (prompts.size() != 1) return bad_request("one prompt is wanted", "prompt");
+  return std::move(prompts.front());
+}
+
+}  // namespace warmpath::engine_server
