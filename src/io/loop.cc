@@ -61,6 +61,7 @@ std::string system_message(std::string_view what, int code) {
 }
 
 Loop::Impl::Impl() : read_buffer(kReadBytes, '\0') {
+  std::signal(SIGPIPE, SIG_IGN);  // OpenSSL writes to its socket without MSG_NOSIGNAL
   epoll_fd = ::epoll_create1(EPOLL_CLOEXEC);
   wake_fd = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   WP_CHECK(epoll_fd >= 0 && wake_fd >= 0);
@@ -154,9 +155,8 @@ void Loop::Impl::fire_timers() {
   }
 }
 
+// Sleeps first: whoever turns the loop sees everything that was called before it sleeps again.
 void Loop::Impl::turn() {
-  run_posted();
-  fire_timers();
   bool idle = true;
   {
     const std::lock_guard lock(mutex);
@@ -196,6 +196,8 @@ void Loop::Impl::turn() {
       slot.source->on_events(events[i].events);
     }
   }
+  run_posted();
+  fire_timers();
 }
 
 void Loop::Impl::run() {

@@ -75,10 +75,13 @@ void Socket::on_events(std::uint32_t events) {
   if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) peer_finished_ = true;
   if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) readable_ = true;
   if ((events & EPOLLOUT) != 0 || tls_) flush();
-  if (state_ != State::kOpen) return;
+  if (state_ != State::kOpen || dropped()) return;
   if (peer_finished_) note_hangup();
   if (state_ == State::kOpen && readable_ && !paused_) read_some();
 }
+
+// A callback let go of the stream: only the caller's own reference is left, and the sink may be gone.
+bool Socket::dropped() const { return weak_from_this().use_count() <= 1; }
 
 void Socket::note_hangup() {
   if (hangup_told_ || sink_ == nullptr) return;
@@ -117,7 +120,7 @@ void Socket::read_later() {
 void Socket::read_some() {
   std::string& buffer = loop_->read_buffer;
   for (int round = 0; round < kReadsATurn; ++round) {
-    if (sink_ == nullptr || paused_ || end_told_ || state_ != State::kOpen) return;
+    if (sink_ == nullptr || paused_ || end_told_ || state_ != State::kOpen || dropped()) return;
     std::string why;
     ssize_t got = 0;
     if (tls_) {
@@ -138,7 +141,7 @@ void Socket::read_some() {
       readable_ = false;
       end_told_ = true;
       note_hangup();
-      if (state_ == State::kOpen && sink_ != nullptr) sink_->on_end();
+      if (state_ == State::kOpen && sink_ != nullptr && !dropped()) sink_->on_end();
       return;
     }
     // Less than asked: the socket is empty, unless its end is behind it. TLS keeps decrypted bytes of its own.
@@ -194,6 +197,7 @@ void Socket::write_parts(std::span<const std::string_view> parts) {
     const ssize_t put = send_parts(parts, why);
     if (put < 0) return fail_later({ErrorKind::kUpstream, std::move(why)});
     sent = static_cast<std::size_t>(put);
+    sent_ += sent;
   }
   for (std::string_view part : parts) {
     const std::size_t skip = std::min(sent, part.size());
@@ -211,6 +215,7 @@ void Socket::flush() {
   const ssize_t put = send_parts({&left, 1}, why);
   if (put < 0) return fail({ErrorKind::kUpstream, std::move(why)});
   out_sent_ += static_cast<std::size_t>(put);
+  sent_ += static_cast<std::uint64_t>(put);
   sent_some();
 }
 

@@ -28,6 +28,7 @@ class Socket final : public Stream, public Source, public std::enable_shared_fro
   void write(std::string_view bytes) override { write_parts({&bytes, 1}); }
   void write_parts(std::span<const std::string_view> parts) override;
   std::size_t pending() const override { return out_.size() - out_sent_; }
+  std::uint64_t sent() const override { return sent_; }
   void set_watermarks(std::size_t low, std::size_t high) override;
   bool above_high() const override { return above_high_; }
   void pause_reading() override { paused_ = true; }
@@ -47,6 +48,7 @@ class Socket final : public Stream, public Source, public std::enable_shared_fro
   void flush();
   void sent_some();
   void note_hangup();
+  bool dropped() const;
   void fail(Error why);
   void fail_later(Error why);
   void read_later();
@@ -63,6 +65,7 @@ class Socket final : public Stream, public Source, public std::enable_shared_fro
   StreamSink* sink_ = nullptr;
   std::string out_;
   std::size_t out_sent_ = 0;
+  std::uint64_t sent_ = 0;
   std::size_t low_ = 16u << 10;
   std::size_t high_ = 64u << 10;
   bool above_high_ = false;

@@ -69,8 +69,14 @@ class SocketListener final : public Listener, public Source {
   ~SocketListener() override { close(); }
 
   Address address() const override { return address_; }
-  void pause() override { interest(0); }
-  void resume() override { interest(EPOLLIN); }
+  void pause() override {
+    paused_ = true;
+    interest(0);
+  }
+  void resume() override {
+    paused_ = false;
+    if (!retry_.armed()) interest(EPOLLIN);
+  }
   void close() override {
     if (fd_ < 0) return;
     retry_.cancel();
@@ -112,13 +118,16 @@ class SocketListener final : public Listener, public Source {
       if (fd >= 0) ::close(fd);
       reserve_ = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
     }
-    pause();
-    retry_ = loop_.after(kNoDescriptorsPause, [this] { resume(); });
+    interest(0);
+    retry_ = loop_.after(kNoDescriptorsPause, [this] {
+      if (!paused_) interest(EPOLLIN);
+    });
   }
 
   Loop& loop_;
   int fd_;
   int reserve_ = -1;
+  bool paused_ = false;
   SourceId id_;
   Address address_;
   std::function<void(std::shared_ptr<Stream>)> accept_;

@@ -51,9 +51,10 @@ class Stream {
   virtual void write(std::string_view bytes) = 0;
   virtual void write_parts(std::span<const std::string_view> parts) = 0;  // one system call when possible; at most 8
   virtual std::size_t pending() const = 0;
+  virtual std::uint64_t sent() const = 0;  // bytes the socket has taken since it opened: tells a stall from progress
   virtual void set_watermarks(std::size_t low, std::size_t high) = 0;  // default 16 KiB, 64 KiB
   virtual bool above_high() const = 0;
-  virtual void pause_reading() = 0;   // while paused the peer feels back-pressure; a hang-up is still noticed
+  virtual void pause_reading() = 0;   // while paused the peer feels back-pressure; on_hangup still comes
   virtual void resume_reading() = 0;
   virtual void finish() = 0;          // flush, then shut down the sending side
   virtual void close() = 0;           // now; no further calls to the sink

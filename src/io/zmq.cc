@@ -43,8 +43,9 @@ class RawSocket final : public Source {
   RawSocket(Loop& loop, void* socket) : loop_(loop.impl().shared_from_this()), socket_(socket) {}
   ~RawSocket() override { close(); }
 
-  void watch(std::function<void(std::vector<std::string>&&)> message) {
-    message_ = std::move(message);
+  using Message = std::function<void(std::vector<std::string>&&)>;
+  void watch(Message message) {
+    message_ = std::make_shared<const Message>(std::move(message));
     std::size_t size = sizeof fd_;
     WP_CHECK(zmq_getsockopt(socket_, ZMQ_FD, &fd_, &size) == 0);
     id_ = loop_->add(fd_, EPOLLIN, this);
@@ -79,7 +80,8 @@ class RawSocket final : public Source {
       if (zmq_getsockopt(socket_, ZMQ_EVENTS, &events, &size) != 0 || (events & ZMQ_POLLIN) == 0) return;
       std::vector<std::string> frames;
       if (!receive(frames)) return;
-      if (message_) message_(std::move(frames));
+      const auto message = message_;
+      (*message)(std::move(frames));
       if (alive.expired()) return;
     }
     look_later();
@@ -108,7 +110,7 @@ class RawSocket final : public Source {
   void* socket_;
   int fd_ = -1;
   SourceId id_;
-  std::function<void(std::vector<std::string>&&)> message_;
+  std::shared_ptr<const Message> message_;  // held during a call: it may close this socket
   bool posted_ = false;
   std::shared_ptr<int> life_ = std::make_shared<int>(0);
 };
@@ -125,10 +127,11 @@ class Zmq final : public ZmqSocket {
   }
 
   void start(Callbacks callbacks) {
-    callbacks_ = std::move(callbacks);
-    if (callbacks_.connected || callbacks_.disconnected) start_monitor();
+    callbacks_ = std::make_shared<const Callbacks>(std::move(callbacks));
+    if (callbacks_->connected || callbacks_->disconnected) start_monitor();
     socket_.watch([this](std::vector<std::string>&& frames) {
-      if (callbacks_.message) callbacks_.message(std::move(frames));
+      const auto held = callbacks_;
+      if (held->message) held->message(std::move(frames));
     });
   }
 
@@ -168,16 +171,29 @@ class Zmq final : public ZmqSocket {
       if (frames.empty() || frames[0].size() < 2) return;
       const auto event = static_cast<unsigned>(static_cast<unsigned char>(frames[0][0])) |
                          static_cast<unsigned>(static_cast<unsigned char>(frames[0][1])) << 8;
-      if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED && callbacks_.connected) callbacks_.connected();
-      if (event == ZMQ_EVENT_DISCONNECTED && callbacks_.disconnected) callbacks_.disconnected();
+      const auto callbacks = callbacks_;  // a callback may close this socket
+      if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED) {
+        ++peers_;
+        if (callbacks->connected) callbacks->connected();
+      } else if (event == ZMQ_EVENT_DISCONNECTED && peers_ > 0) {  // also told of handshakes that never succeeded
+        --peers_;
+        if (callbacks->disconnected) callbacks->disconnected();
+      }
     });
   }
 
   Loop& loop_;
   RawSocket socket_;
   std::unique_ptr<RawSocket> monitor_;
-  Callbacks callbacks_;
+  std::shared_ptr<const Callbacks> callbacks_;
+  std::uint64_t peers_ = 0;
 };
+
+// libzmq 4.3.4 takes any number for a port, cut to 16 bits.
+bool is_port_sane(const std::string& endpoint) {
+  const auto port = std::string_view(endpoint).substr(endpoint.rfind(':') + 1);
+  return port == "*" || parse_u64(port).value_or(65'536) <= 65'535;
+}
 
 template <class T>
 void set_option(void* socket, int option, T value) {
@@ -187,6 +203,9 @@ void set_option(void* socket, int option, T value) {
 }  // namespace
 
 Result<std::unique_ptr<ZmqSocket>> ZmqSocket::open(Loop& loop, const ZmqOptions& options, Callbacks callbacks) {
+  if (!options.endpoint.starts_with("tcp://") || !is_port_sane(options.endpoint)) {
+    return Error{ErrorKind::kInvalid, "'" + options.endpoint + "' is no ZMQ endpoint; expected tcp://host:port"};
+  }
   void* raw = zmq_socket(context(), type_of(options.kind));
   if (raw == nullptr) {
     return Error{ErrorKind::kExhausted, std::string("ZMQ socket: ") + zmq_strerror(zmq_errno())};
@@ -196,7 +215,8 @@ Result<std::unique_ptr<ZmqSocket>> ZmqSocket::open(Loop& loop, const ZmqOptions&
   set_option(raw, ZMQ_RCVHWM, options.receive_high_water);
   set_option(raw, ZMQ_SNDHWM, options.send_high_water);
   set_option(raw, ZMQ_MAXMSGSIZE, options.message_bytes_max);
-  set_option(raw, ZMQ_IPV6, 1);
+  // With it on, libzmq takes a name's IPv6 address alone, where engines listen on IPv4 (libzmq 4.3.4).
+  if (options.endpoint.find('[') != std::string::npos) set_option(raw, ZMQ_IPV6, 1);
   const auto heartbeat_ms = static_cast<int>(duration_cast<std::chrono::milliseconds>(options.heartbeat).count());
   set_option(raw, ZMQ_HEARTBEAT_IVL, heartbeat_ms);
   set_option(raw, ZMQ_HEARTBEAT_TIMEOUT, heartbeat_ms * 3);
