@@ -12,6 +12,8 @@ constexpr std::array kCommands = {
     Command{"config docs", "print the page of all options", run_config_docs},
     Command{"blocks", "token ids -> the block hashes that an engine computes", run_blocks},
     Command{"events decode", "show what a KV-event payload says", run_events_decode},
+    Command{"simulate", "compare policies on one workload in virtual time", run_simulate},
+    Command{"policies", "the policies that choose an engine, with their formulas", run_policies},
     Command{"completion", "print a completion script for bash, zsh or fish", run_completion},
 };
 

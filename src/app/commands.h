@@ -51,6 +51,8 @@ int run_config_docs(std::span<const std::string> args);
 int run_config_check(std::span<const std::string> args);
 int run_tokenize(std::span<const std::string> args);
 int run_events_decode(std::span<const std::string> args);
+int run_policies(std::span<const std::string> args);
+int run_simulate(std::span<const std::string> args);
 int run_version(std::span<const std::string> args);
 
 }  // namespace warmpath::app

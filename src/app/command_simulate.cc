@@ -1,0 +1,172 @@
+// warmpath simulate: policies compared in virtual time.
+#include <cstdio>
+
+#include "app/commands.h"
+#include "config/flags.h"
+#include "sim/sim.h"
+
+namespace warmpath::app {
+namespace {
+
+constexpr std::string_view kWorkloads[] = {"shared-prefix", "multi-turn"};
+
+// What the command line says.
+struct Wanted {
+  std::string policy = "all";
+  std::string workload = "shared-prefix";
+  sim::SimOptions options;
+  workload::SharedPrefix shared{
+      .groups = 32, .prompts_per_group = 5, .system_prompt_tokens = 3'000, .question_tokens = 300, .output_tokens = 100};
+  workload::MultiTurn turns{.tenants = 16, .conversations_per_tenant = 8, .turns = 5};
+  double rate = 16;
+  std::uint32_t users = 0;
+  std::uint64_t requests = 600;
+  double price_cached = 1;
+  double price_uncached = 10;
+  config::Format format = config::Format::kTable;
+
+  Wanted() { options.engine.profile.kv_blocks = 960; }
+};
+
+void declare(config::Flags& flags, Wanted& wanted) {
+  engine::Profile& profile = wanted.options.engine.profile;
+  flags.custom(
+      "policy", "NAME|all", "one policy, or all in turn",
+      [&wanted](std::string_view text) -> Result<void> {
+        if (text != "all") {
+          if (auto found = schedule::find_policy(text); !found.ok()) return std::move(found).error();
+        }
+        wanted.policy = std::string(text);
+        return {};
+      },
+      "all");
+  flags.number("engines", "N", "simulated engines", &wanted.options.engines, 1, sim::kEnginesMax);
+  flags.number("blocks", "N", "KV blocks of each engine", &profile.kv_blocks, 2, 10'000'000);
+  flags.number("block-size", "N", "tokens a block", &profile.block_tokens, 1, 4'096);
+  flags.choice("workload", "what is asked", &wanted.workload, kWorkloads);
+  flags.number("requests", "N", "at most so many requests; 0: all that the workload has", &wanted.requests, 0, 10'000'000);
+  flags.real("rate", "R", "requests (multi-turn: conversations) begun per second, Poisson", &wanted.rate, 0.001, 100'000);
+  flags.number("users", "N", "a closed loop of so many users instead of --rate; 0: open", &wanted.users, 0, 100'000);
+  flags.number("groups", "N", "shared-prefix: system prompts", &wanted.shared.groups, 1, 1'000'000);
+  flags.number("prompts", "N", "shared-prefix: questions to each", &wanted.shared.prompts_per_group, 1, 1'000'000);
+  flags.number("system-tokens", "N", "shared-prefix: length of a system prompt", &wanted.shared.system_prompt_tokens, 1, 1'000'000);
+  flags.number("question-tokens", "N", "shared-prefix: length of a question", &wanted.shared.question_tokens, 1, 1'000'000);
+  flags.number("output-tokens", "N", "shared-prefix: length of an answer", &wanted.shared.output_tokens, 1, 1'000'000);
+  flags.number("tenants", "N", "multi-turn: tenants, each with a system prompt", &wanted.turns.tenants, 1, 1'000'000);
+  flags.number("conversations", "N", "multi-turn: conversations of each tenant", &wanted.turns.conversations_per_tenant, 1, 1'000'000);
+  flags.number("turns", "N", "multi-turn: turns of each conversation", &wanted.turns.turns, 1, 10'000);
+  flags.real("event-loss", "SHARE", "share of KV-event frames that the link loses", &wanted.options.link.event_loss, 0, 1);
+  flags.duration("scrape-interval", "how often engines are asked for their load", &wanted.options.scrape_interval);
+  flags.number("seed", "N", "the run's seed: workload, links and ties", &wanted.options.seed);
+  flags.real("price-cached", "P", "price of a million cached prompt tokens", &wanted.price_cached, 0, 1e9);
+  flags.real("price-uncached", "P", "price of a million computed prompt tokens", &wanted.price_uncached, 0, 1e9);
+  flags.format(&wanted.format);
+  flags.example("warmpath simulate", "all policies on a working set of about two thirds of the fleet's KV");
+  flags.example("warmpath simulate --policy precise --engines 8 --rate 40 --seed 7", "one policy, a bigger fleet");
+  flags.example("warmpath simulate --workload multi-turn --requests 0 --format json", "conversations, for programs");
+  flags.note(
+      "Router, index, event plane and engine model are the real ones; time is virtual, so a run is the same to the bit "
+      "for the same options. Engines compute like Qwen3-32B on two H100. Times are engine time.");
+}
+
+// A working set in per cent of what the fleet can hold.
+double working_set_share(const sim::SimOptions& options) {
+  const engine::Profile& profile = options.engine.profile;
+  const double fleet = static_cast<double>(profile.kv_blocks - 1) * profile.block_tokens * options.engines;
+  return static_cast<double>(workload::working_set_tokens(options.workload)) / fleet;
+}
+
+double cost(const sim::Report& report, const Wanted& wanted) {
+  if (report.prompt_tokens == 0) return 0;
+  const double cached = static_cast<double>(report.prefill_tokens_saved) / static_cast<double>(report.prompt_tokens);
+  return cached * wanted.price_cached + (1 - cached) * wanted.price_uncached;
+}
+
+std::string as_json(const std::vector<sim::Report>& arms, const Wanted& wanted) {
+  JsonWriter json;
+  json.object().key("arms").array();
+  for (const sim::Report& arm : arms) {
+    json.object().member("policy", arm.policy).member("requests", arm.requests).member("failed", arm.failed);
+    json.member("prefix_hit_ratio", arm.prefix_hit_ratio);
+    json.key("prefill_tokens").object();
+    json.member("computed", arm.prefill_tokens_computed).member("saved", arm.prefill_tokens_saved).end();
+    json.key("ttft_ms").object();
+    json.member("p50", arm.ttft_ms.p50).member("p90", arm.ttft_ms.p90).member("p99", arm.ttft_ms.p99);
+    json.member("mean", arm.ttft_ms.mean).end();
+    json.member("output_tokens_per_s", arm.output_tokens_per_s);
+    json.member("cost_per_million_tokens", cost(arm, wanted));
+    json.member("seconds", arm.seconds).member("preemptions", arm.preemptions);
+    json.member("predictions", arm.predictions).member("predictions_equal", arm.predictions_equal);
+    json.member("frames_lost", arm.frames_lost).member("replays_asked", arm.replays_asked);
+    json.key("requests_by_engine").array();
+    for (const std::uint64_t requests : arm.requests_by_engine) json.value(requests);
+    json.end().end();
+  }
+  json.end();
+  json.member("working_set_share", working_set_share(wanted.options)).member("seed", wanted.options.seed);
+  return json.end().take() + "\n";
+}
+
+std::string as_table(const std::vector<sim::Report>& arms, const Wanted& wanted) {
+  char line[256];
+  std::snprintf(line, sizeof line, "%u engines, working set %.0f %% of the fleet's KV, seed %llu, virtual time\n\n",
+                wanted.options.engines, 100 * working_set_share(wanted.options),
+                static_cast<unsigned long long>(wanted.options.seed));
+  std::string out = line;
+  std::snprintf(line, sizeof line, "%-17s %8s %6s %6s %19s %22s %8s %7s\n", "", "", "", "prefix", "prefill tokens",
+                "TTFT ms", "output", "cost");
+  out += line;
+  std::snprintf(line, sizeof line, "%-17s %8s %6s %6s %9s %9s %7s %7s %6s %8s %7s\n", "policy", "requests", "failed", "hits",
+                "computed", "saved", "p50", "p90", "p99", "tok/s", "per M");
+  out += line;
+  for (const sim::Report& arm : arms) {
+    std::snprintf(line, sizeof line, "%-17s %8llu %6llu %5.1f%% %9llu %9llu %7.0f %7.0f %6.0f %8.0f %7.2f\n",
+                  arm.policy.c_str(), static_cast<unsigned long long>(arm.requests),
+                  static_cast<unsigned long long>(arm.failed), 100 * arm.prefix_hit_ratio,
+                  static_cast<unsigned long long>(arm.prefill_tokens_computed),
+                  static_cast<unsigned long long>(arm.prefill_tokens_saved), arm.ttft_ms.p50, arm.ttft_ms.p90,
+                  arm.ttft_ms.p99, arm.output_tokens_per_s, cost(arm, wanted));
+    out += line;
+  }
+  std::snprintf(line, sizeof line, "\nprefix hits as the engines count them; cost per million prompt tokens at %g cached : %g computed\n",
+                wanted.price_cached, wanted.price_uncached);
+  return out + line;
+}
+
+void complete(Wanted& wanted) {
+  sim::SimOptions& options = wanted.options;
+  if (wanted.workload == "multi-turn") {
+    options.workload.population = wanted.turns;
+  } else {
+    options.workload.population = wanted.shared;
+  }
+  if (wanted.users > 0) {
+    options.workload.arrivals = workload::ClosedLoop{.users = wanted.users};
+  } else {
+    options.workload.arrivals = workload::Poisson{.per_second = wanted.rate};
+  }
+  options.workload.requests_max = wanted.requests;
+  options.workload.seed = options.seed;
+}
+
+}  // namespace
+
+int run_simulate(std::span<const std::string> args) {
+  Wanted wanted;
+  config::Flags flags("simulate", "policies compared on one workload in virtual time");
+  declare(flags, wanted);
+  if (const auto code = flags.read(args)) return *code;
+  complete(wanted);
+  std::vector<sim::Report> arms;
+  for (const schedule::Policy* policy : schedule::policies()) {
+    if (wanted.policy != "all" && wanted.policy != policy->name()) continue;
+    std::fprintf(stderr, "simulating %s\n", std::string(policy->name()).c_str());
+    wanted.options.policy = std::string(policy->name());
+    auto report = sim::run(wanted.options);
+    if (!report.ok()) return fail(report.error());
+    arms.push_back(*std::move(report));
+  }
+  return print(wanted.format == config::Format::kJson ? as_json(arms, wanted) : as_table(arms, wanted)) ? 0 : 1;
+}
+
+}  // namespace warmpath::app
