@@ -12,7 +12,7 @@ namespace {
 using blocks::SpecKind;
 using blocks::Tier;
 
-constexpr std::size_t kGroupsMax = 64;                       // KV groups of one engine
+constexpr std::size_t kGroupsMax = 64;                          // KV groups of one engine
 constexpr std::uint64_t kPositionMax = std::uint64_t{1} << 31;  // tokens in one chain
 constexpr std::size_t kNodeBytes = sizeof(Node) + 4 * sizeof(void*);
 
@@ -48,9 +48,7 @@ struct EngineMap::Run {
 };
 
 EngineMap::EngineMap(EngineId engine, const Shared& shared)
-    : engine_(engine),
-      shared_(shared),
-      parking_(shared.options.parked_events_max, shared.options.parked_bytes_max) {}
+    : engine_(engine), shared_(shared), parking_(shared.options.parked_events_max, shared.options.parked_bytes_max) {}
 
 EngineMap::~EngineMap() = default;
 

@@ -56,11 +56,11 @@ struct Node {
   std::uint32_t children = 0;
   std::uint32_t start = 0;  // tokens before it
   std::uint32_t tokens = 0;
-  Rank rank = kNowhere;       // fastest tier with a reference
-  std::uint8_t doubtful = 0;  // bit per tier: stored again from token 0, see EngineMap::add_reference
-  bool end_key_is_whole = false;      // end_key was completed here and lies wholly here
-  BlockKey end_key;                   // of the last router block complete at its end; the chain's root when none
-  std::vector<BlockKey> earlier;      // further keys that lie wholly here
+  Rank rank = kNowhere;           // fastest tier with a reference
+  std::uint8_t doubtful = 0;      // bit per tier: stored again from token 0, see EngineMap::add_reference
+  bool end_key_is_whole = false;  // end_key was completed here and lies wholly here
+  BlockKey end_key;               // of the last router block complete at its end; the chain's root when none
+  std::vector<BlockKey> earlier;  // further keys that lie wholly here
   std::unique_ptr<Joint> joint;
   std::uint32_t end() const { return start + tokens; }
 };

@@ -114,9 +114,12 @@ TEST(RecentTable, AgreesWithAListOfEntries) {
       }
       const auto probe = random_chain(random);
       std::uint32_t depth = 0;
-      while (depth < probe.size() && std::ranges::any_of(twin, [&](const Entry& entry) {
-               return entry.engine == engine && std::ranges::find(entry.chain, probe[depth]) != entry.chain.end();
-             })) {
+      while (depth < probe.size() && std::ranges::any_of(
+                                         twin,
+                                         [&](const Entry& entry) {
+                                           return entry.engine == engine &&
+                                                  std::ranges::find(entry.chain, probe[depth]) != entry.chain.end();
+                                         })) {
         ++depth;
       }
       ASSERT_EQ(table.depth(engine, probe, now), depth) << step;

@@ -85,8 +85,8 @@ struct Index::Impl {
   // The row of one engine from the ended walks of its groups, [first, last). Needs roster.mutex.
   MatchRow row_of(const EngineEntry& entry, std::span<const MatchTable::Walk> walks) const {
     MatchRow row{.engine = walks.front().engine};
-    const bool known = std::ranges::any_of(
-        entry.holders, [&](HolderId holder) { return is_known(roster.slot(holder).kind); });
+    const bool known =
+        std::ranges::any_of(entry.holders, [&](HolderId holder) { return is_known(roster.slot(holder).kind); });
     bool first = true;
     for (const HolderId holder : entry.holders) {
       const GroupSlot& slot = roster.slot(holder);
@@ -156,8 +156,7 @@ void Index::match(std::span<const BlockKey> chain, MatchTable& out) const {
     }
   });
   for (std::uint32_t i = 1; i < chain.size() && !out.walking.empty(); ++i) {
-    impl_->holders.read(chain[i],
-                        [&](std::span<const Holding> holdings) { walk_block(holdings, i + 1, out); });
+    impl_->holders.read(chain[i], [&](std::span<const Holding> holdings) { walk_block(holdings, i + 1, out); });
   }
   out.ended.insert(out.ended.end(), out.walking.begin(), out.walking.end());
   out.walking.clear();

@@ -66,20 +66,20 @@ struct MatchTable {
 
 struct IndexOptions {
   blocks::KeySpace space;
-  std::size_t bytes_max = std::size_t{1} << 30;  // estimate of all memory held; beyond it stores are dropped
-  std::size_t parked_events_max = 4'096;             // per engine: stores whose parent is not known yet
+  std::size_t bytes_max = std::size_t{1} << 30;         // estimate of all memory held; beyond it stores are dropped
+  std::size_t parked_events_max = 4'096;                // per engine: stores whose parent is not known yet
   std::size_t parked_bytes_max = std::size_t{8} << 20;  // per engine
 };
 
 // What one apply() did. Blocks are engine blocks.
 struct Applied {
   std::uint32_t blocks_stored = 0;
-  std::uint32_t blocks_removed = 0;    // references taken back
-  std::uint32_t blocks_unknown = 0;    // removals of hashes never stored
-  std::uint32_t stores_parked = 0;     // parent unknown: kept aside
-  std::uint32_t stores_unparked = 0;   // resolved later
-  std::uint32_t stores_dropped = 0;    // parking full, cap reached, token count not block_size * hashes
-  std::uint32_t stores_skipped = 0;    // groups that never match (sliding window), unknown medium, REMOTE
+  std::uint32_t blocks_removed = 0;   // references taken back
+  std::uint32_t blocks_unknown = 0;   // removals of hashes never stored
+  std::uint32_t stores_parked = 0;    // parent unknown: kept aside
+  std::uint32_t stores_unparked = 0;  // resolved later
+  std::uint32_t stores_dropped = 0;   // parking full, cap reached, token count not block_size * hashes
+  std::uint32_t stores_skipped = 0;   // groups that never match (sliding window), unknown medium, REMOTE
 };
 
 struct EngineStat {
@@ -87,7 +87,7 @@ struct EngineStat {
   blocks::PublisherState state = blocks::PublisherState::kLost;
   std::uint64_t blocks_held = 0;         // distinct (tier, group, hash)
   std::uint64_t router_blocks_held = 0;  // distinct (group, router key), in any tier
-  std::uint32_t block_tokens = 0;       // engine block size as last seen; 0 unknown
+  std::uint32_t block_tokens = 0;        // engine block size as last seen; 0 unknown
   std::uint64_t stores_parked = 0;
 };
 struct IndexStat {

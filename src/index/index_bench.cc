@@ -38,7 +38,8 @@ void BM_Apply(benchmark::State& state) {
   const EngineId engine(0);
   std::uint64_t hash = 0;
   for (std::int64_t i = 0; i < state.range(0); ++i) {
-    const blocks::KvEvent event = stored(prompt(1'000 + static_cast<std::uint64_t>(i), kChainBlocks * kBlock), hash, engine_block);
+    const blocks::KvEvent event =
+        stored(prompt(1'000 + static_cast<std::uint64_t>(i), kChainBlocks * kBlock), hash, engine_block);
     index.apply(engine, std::span(&event, 1));
     hash += kChainBlocks * kBlock;
   }

@@ -200,8 +200,8 @@ TEST(Index, JoinsPagesOfOneToken) {  // SGLang's default page size
   std::vector<std::uint64_t> hashes;
   for (std::uint64_t i = 0; i < 40; ++i) hashes.push_back(1000 + i);
   for (std::uint64_t i = 0; i < 40; ++i) {
-    f.apply(kOne, stored({hashes[i]}, i == 0 ? std::nullopt : std::optional(hashes[i - 1]),
-                         static_cast<TokenId>(i), 1));
+    f.apply(kOne,
+            stored({hashes[i]}, i == 0 ? std::nullopt : std::optional(hashes[i - 1]), static_cast<TokenId>(i), 1));
   }
   EXPECT_EQ(f.depth(kOne, tokens(0, 64))[0], 2u);
   f.apply(kOne, removed({hashes[20]}));
@@ -261,7 +261,8 @@ TEST(Index, RefusesStoresAtTheByteCap) {
   Fixture f(16, {.space = blocks::KeySpace(0, "", 1), .bytes_max = kCap});
   std::uint32_t dropped = 0;
   for (std::uint64_t i = 0; i < 3000; ++i) {
-    dropped += f.apply(kOne, stored({i * 2 + 1, i * 2 + 2}, std::nullopt, static_cast<TokenId>(i * 1000))).stores_dropped;
+    dropped +=
+        f.apply(kOne, stored({i * 2 + 1, i * 2 + 2}, std::nullopt, static_cast<TokenId>(i * 1000))).stores_dropped;
     ASSERT_LE(f.index.stat().bytes, kCap);
   }
   EXPECT_GT(dropped, 0u);

@@ -218,16 +218,15 @@ class TwinEngine {
 
   std::uint64_t blocks_held() const {
     std::uint64_t n = 0;
-    for (const auto& [hash, b] : catalog) n += static_cast<std::uint64_t>(std::ranges::count_if(b.refs, [](auto r) { return r > 0; }));
+    for (const auto& [hash, b] : catalog)
+      n += static_cast<std::uint64_t>(std::ranges::count_if(b.refs, [](auto r) { return r > 0; }));
     return n;
   }
 };
 
 struct World {
   World(std::uint64_t seed, std::uint32_t router_block, std::vector<std::map<std::uint32_t, TwinGroup>> engine_groups)
-      : random(seed, "model"),
-        R(router_block),
-        index({.space = blocks::KeySpace(seed, "m", router_block)}) {
+      : random(seed, "model"), R(router_block), index({.space = blocks::KeySpace(seed, "m", router_block)}) {
     for (std::size_t e = 0; e < engine_groups.size(); ++e) {
       twins.emplace_back().groups = std::move(engine_groups[e]);
       index.set_state(EngineId(static_cast<std::uint32_t>(e)), blocks::PublisherState::kExact);
@@ -464,7 +463,8 @@ struct World {
       twin.forget();
       keep.clear();
     }
-    std::erase_if(names, [&](const auto& entry) { return std::get<0>(entry.first) == e && !keep.contains(entry.second); });
+    std::erase_if(names,
+                  [&](const auto& entry) { return std::get<0>(entry.first) == e && !keep.contains(entry.second); });
     std::erase_if(twin.catalog, [&](const auto& entry) { return !keep.contains(entry.first); });
   }
 
@@ -578,7 +578,8 @@ int steps_of(int usual) {
 
 TEST(IndexModel, EngineBlockEqualsRouterBlock) {
   for (std::uint64_t seed = 1; seed <= 3; ++seed) {
-    run(seed, 16, {{{0, group_of("full_attention", 16)}}, {{0, group_of("", 16)}}, {{0, group_of("mla_attention", 16)}}},
+    run(seed, 16,
+        {{{0, group_of("full_attention", 16)}}, {{0, group_of("", 16)}}, {{0, group_of("mla_attention", 16)}}},
         steps_of(500));
   }
 }

@@ -96,7 +96,8 @@ class Registry {
   Counter& counter(std::string_view name, std::string_view help, const Labels& labels = {});
   Gauge& gauge(std::string_view name, std::string_view help, const Labels& labels = {});
   // `bounds` must be the same in every call of one family.
-  Histogram& histogram(std::string_view name, std::string_view help, const Labels& labels, std::span<const double> bounds);
+  Histogram& histogram(std::string_view name, std::string_view help, const Labels& labels,
+                       std::span<const double> bounds);
   Histogram& histogram(std::string_view name, std::string_view help, const Labels& labels,
                        const std::vector<double>& bounds) {
     return histogram(name, help, labels, std::span<const double>(bounds));

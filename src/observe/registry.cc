@@ -94,8 +94,8 @@ constexpr prometheus::MetricType kTypeOf<Histogram> = prometheus::MetricType::Hi
 struct Family {
   prometheus::MetricType type = prometheus::MetricType::Counter;
   std::string help;
-  std::vector<std::string> label_names;  // sorted
-  std::vector<double> bounds;            // histograms
+  std::vector<std::string> label_names;               // sorted
+  std::vector<double> bounds;                         // histograms
   std::map<std::vector<std::string>, Series> series;  // by values, in the order of label_names
   Series* overflow = nullptr;
 

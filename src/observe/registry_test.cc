@@ -39,7 +39,7 @@ TEST(Registry, GivesTheSameHandleForTheSameLabelsInAnyOrder) {
 TEST(Registry, WritesHistogramsWithCumulativeBuckets) {
   Registry registry;
   Histogram& h = registry.histogram("h_seconds", "H.", {{"k", "v"}}, std::vector<double>{1, 2});
-  h.observe(1);    // a bound belongs to its bucket
+  h.observe(1);  // a bound belongs to its bucket
   h.observe(1.5);
   h.observe(99);
   h.observe(std::numeric_limits<double>::quiet_NaN());

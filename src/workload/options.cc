@@ -38,23 +38,25 @@ void check(const SharedPrefix& shape, std::uint64_t requests_max, Faults& faults
   faults.need_count("groups * prompts_per_group", std::uint64_t{shape.groups} * shape.prompts_per_group, kSessionsMax);
   faults.need_count("question_tokens", shape.question_tokens, kRequestTokensMax);
   faults.need_count("output_tokens", shape.output_tokens, kRequestTokensMax);
-  faults.need(std::uint64_t{shape.system_prompt_tokens} + shape.question_tokens + shape.output_tokens <= kRequestTokensMax,
-              "a request has more than " + std::to_string(kRequestTokensMax) + " tokens");
+  faults.need(
+      std::uint64_t{shape.system_prompt_tokens} + shape.question_tokens + shape.output_tokens <= kRequestTokensMax,
+      "a request has more than " + std::to_string(kRequestTokensMax) + " tokens");
   faults.need(requests_max <= 1'000'000'000, "requests_max is above 1000000000");
 }
 
 void check(const MultiTurn& shape, std::uint64_t, Faults& faults) {
   faults.need_count("tenants", shape.tenants, kSessionsMax);
   faults.need_count("conversations_per_tenant", shape.conversations_per_tenant, kSessionsMax);
-  faults.need_count("tenants * conversations_per_tenant",
-                    std::uint64_t{shape.tenants} * shape.conversations_per_tenant, kSessionsMax);
+  faults.need_count("tenants * conversations_per_tenant", std::uint64_t{shape.tenants} * shape.conversations_per_tenant,
+                    kSessionsMax);
   faults.need_count("turns", shape.turns, kTurnsMax);
   faults.need_count("user_tokens", shape.user_tokens, kRequestTokensMax);
   faults.need_count("output_tokens", shape.output_tokens, kRequestTokensMax);
   // Longest case: every draw at 1.5 times its mean.
   const std::uint64_t turn = (std::uint64_t{shape.user_tokens} + shape.output_tokens) * 3 / 2;
-  faults.need(shape.system_prompt_tokens + turn * shape.turns <= kRequestTokensMax,
-              "a conversation can grow beyond " + std::to_string(kRequestTokensMax) + " tokens: fewer or shorter turns");
+  faults.need(
+      shape.system_prompt_tokens + turn * shape.turns <= kRequestTokensMax,
+      "a conversation can grow beyond " + std::to_string(kRequestTokensMax) + " tokens: fewer or shorter turns");
   faults.need(std::isfinite(shape.think_seconds) && shape.think_seconds >= 0 && shape.think_seconds <= kThinkSecondsMax,
               "think_seconds must be 0 to 1000000");
 }
@@ -74,7 +76,8 @@ void check(const Trace& trace, std::uint64_t, Faults& faults) {
     before = row.at_seconds;
     const std::uint64_t blocks = (std::uint64_t{row.input_tokens} + kTraceBlockTokens - 1) / kTraceBlockTokens;
     if (blocks == 0 || row.hash_ids.size() != blocks) {
-      return faults.need(false, name + " must have one hash id for each " + std::to_string(kTraceBlockTokens) + " tokens");
+      return faults.need(false,
+                         name + " must have one hash id for each " + std::to_string(kTraceBlockTokens) + " tokens");
     }
     if ((double{1} * row.input_tokens + row.output_tokens) * trace.length_factor > kRequestTokensMax) {
       return faults.need(false, name + " has more than " + std::to_string(kRequestTokensMax) + " tokens");
@@ -96,16 +99,16 @@ std::vector<std::string> faults(const Options& options, std::span<const TokenId>
   } else {
     faults.need_count("users", std::get<ClosedLoop>(options.arrivals).users, kUsersMax);
   }
-  faults.need(vocabulary.size() >= kVocabularyMin,
-              "the vocabulary has " + std::to_string(vocabulary.size()) + " ids: at least " +
-                  std::to_string(kVocabularyMin) + " are needed");
+  faults.need(vocabulary.size() >= kVocabularyMin, "the vocabulary has " + std::to_string(vocabulary.size()) +
+                                                       " ids: at least " + std::to_string(kVocabularyMin) +
+                                                       " are needed");
   return faults.take();
 }
 
 std::uint64_t working_set_tokens(const Options& options) {
   if (const auto* shared = std::get_if<SharedPrefix>(&options.population)) {
-    const std::uint64_t prompts = std::uint64_t{shared->prompts_per_group} *
-                                  (std::uint64_t{shared->question_tokens} + shared->output_tokens);
+    const std::uint64_t prompts =
+        std::uint64_t{shared->prompts_per_group} * (std::uint64_t{shared->question_tokens} + shared->output_tokens);
     return shared->groups * (shared->system_prompt_tokens + prompts);
   }
   if (const auto* turns = std::get_if<MultiTurn>(&options.population)) {
@@ -118,7 +121,8 @@ std::uint64_t working_set_tokens(const Options& options) {
   for (const TraceRow& row : trace.rows) {
     for (std::size_t i = 0; i < row.hash_ids.size(); ++i) {
       const std::size_t left = row.input_tokens - i * kTraceBlockTokens;
-      if (seen.insert(row.hash_ids[i]).second) tokens += static_cast<double>(std::min<std::size_t>(left, kTraceBlockTokens));
+      if (seen.insert(row.hash_ids[i]).second)
+        tokens += static_cast<double>(std::min<std::size_t>(left, kTraceBlockTokens));
     }
     tokens += row.output_tokens;
   }

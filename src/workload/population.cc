@@ -35,8 +35,7 @@ class SharedPrefixTexts : public Texts {
     request.tenant = "group-" + std::to_string(group);
     request.output_tokens = shape_.output_tokens;
     if (shape_.system_prompt_tokens > 0) {
-      request.messages.push_back(
-          writer_.message(Role::kSystem, name_of("system", group), shape_.system_prompt_tokens));
+      request.messages.push_back(writer_.message(Role::kSystem, name_of("system", group), shape_.system_prompt_tokens));
     }
     request.messages.push_back(writer_.message(Role::kUser, name_of("question", prompt), shape_.question_tokens));
   }

@@ -51,10 +51,12 @@ class Rows {
     if (row.input_tokens < 1 || row.input_tokens > kRequestTokensMax || row.output_tokens > kRequestTokensMax) {
       return fault(line, "a prompt has 1 to " + std::to_string(kRequestTokensMax) + " tokens, an answer at most that");
     }
-    if (row.timestamp_ms < last_ms_) return fault(line, "the timestamp is before the one above; sort the trace by time");
+    if (row.timestamp_ms < last_ms_)
+      return fault(line, "the timestamp is before the one above; sort the trace by time");
     if (row.timestamp_ms > kTimeMsMax) return fault(line, "the timestamp is beyond 2^40 ms");
     blocks_ += blocks_needed(static_cast<std::uint32_t>(row.input_tokens));
-    if (blocks_ > kTraceBlocksMax) return fault(line, "more than " + std::to_string(kTraceBlocksMax) + " blocks so far");
+    if (blocks_ > kTraceBlocksMax)
+      return fault(line, "more than " + std::to_string(kTraceBlocksMax) + " blocks so far");
     last_ms_ = row.timestamp_ms;
     rows_.push_back({.at_seconds = static_cast<double>(row.timestamp_ms) / 1e3,
                      .input_tokens = static_cast<std::uint32_t>(row.input_tokens),

@@ -23,10 +23,10 @@ std::string error(std::string_view text) {
 }
 
 TEST(ParseTrace, ReadsMooncakesLines) {
-  const auto rows = parse_trace(
-      R"({"timestamp": 0, "input_length": 600, "output_length": 5, "hash_ids": [77, 12]})"
-      "\r\n\n"
-      R"({"timestamp": 1500, "input_length": 1, "output_length": 0, "hash_ids": [77], "more": {}})");
+  const auto rows =
+      parse_trace(R"({"timestamp": 0, "input_length": 600, "output_length": 5, "hash_ids": [77, 12]})"
+                  "\r\n\n"
+                  R"({"timestamp": 1500, "input_length": 1, "output_length": 0, "hash_ids": [77], "more": {}})");
   ASSERT_TRUE(rows.ok()) << rows.error().message;
   ASSERT_EQ(rows->size(), 2u);
   EXPECT_EQ((*rows)[1].at_seconds, 1.5);
@@ -64,7 +64,8 @@ TEST(ParseTrace, NamesTheLineOfAFault) {
   EXPECT_THAT(error(head + "18446744073709551615 1 1 -\n"), HasSubstr("beyond"));
   EXPECT_THAT(error("{\n"), HasSubstr("line 1: not JSON"));
   EXPECT_THAT(error("{}\n"), HasSubstr("line 1: timestamp"));
-  const std::string good = R"({"timestamp": 5, "input_length": 600, "output_length": 5, "hash_ids": [1, 2]})" "\n";
+  const std::string good = R"({"timestamp": 5, "input_length": 600, "output_length": 5, "hash_ids": [1, 2]})"
+                           "\n";
   EXPECT_THAT(error(good + R"({"timestamp": 4, "input_length": 600, "output_length": 5, "hash_ids": [1, 2]})"),
               HasSubstr("line 2: the timestamp is before"));
   EXPECT_THAT(error(good + R"({"timestamp": 5, "input_length": 600, "output_length": 5, "hash_ids": [2, 1]})"),
@@ -75,7 +76,8 @@ TEST(ParseTrace, NamesTheLineOfAFault) {
               HasSubstr("line 2: hash_ids must have one id"));
   EXPECT_THAT(error(R"({"timestamp": 5, "input_length": 6, "output_length": 5, "hash_ids": ["a"]})"),
               HasSubstr("not a whole number"));
-  EXPECT_THAT(error(R"({"timestamp": -5, "input_length": 6, "output_length": 5, "hash_ids": [1]})"), HasSubstr("whole numbers"));
+  EXPECT_THAT(error(R"({"timestamp": -5, "input_length": 6, "output_length": 5, "hash_ids": [1]})"),
+              HasSubstr("whole numbers"));
 }
 
 std::vector<TraceRow> conversation() {
@@ -132,7 +134,8 @@ TEST(ConversationTrace, IsTheOriginal) {
   EXPECT_NEAR(static_cast<double>(quantile(inputs, 0.9)), 27'367, 50);
   EXPECT_NEAR(static_cast<double>(quantile(inputs, 0.99)), 85'400, 200);
   EXPECT_EQ(std::ranges::max(inputs), 126'195u);
-  EXPECT_NEAR(static_cast<double>(std::accumulate(outputs.begin(), outputs.end(), std::uint64_t{0})) / 12'031, 343, 0.5);
+  EXPECT_NEAR(static_cast<double>(std::accumulate(outputs.begin(), outputs.end(), std::uint64_t{0})) / 12'031, 343,
+              0.5);
   EXPECT_EQ(quantile(outputs, 0.5), 350u);
   EXPECT_EQ(quantile(outputs, 0.9), 597u);
   EXPECT_EQ(std::ranges::max(outputs), 2'000u);
@@ -147,7 +150,8 @@ TEST(ConversationTrace, SurvivesTheOriginalForm) {
     json += "{\"timestamp\": " + std::to_string(static_cast<std::uint64_t>(row.at_seconds * 1000 + 0.5)) +
             ", \"input_length\": " + std::to_string(row.input_tokens) +
             ", \"output_length\": " + std::to_string(row.output_tokens) + ", \"hash_ids\": [";
-    for (std::size_t k = 0; k < row.hash_ids.size(); ++k) json += (k == 0 ? "" : ", ") + std::to_string(row.hash_ids[k]);
+    for (std::size_t k = 0; k < row.hash_ids.size(); ++k)
+      json += (k == 0 ? "" : ", ") + std::to_string(row.hash_ids[k]);
     json += "]}\n";
   }
   const auto again = parse_trace(json);

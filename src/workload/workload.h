@@ -95,13 +95,13 @@ struct Message {
   friend bool operator==(const Message&, const Message&) = default;
 };
 struct Request {
-  std::uint64_t id = 0;                // dense from 0
-  Instant at;                          // when it was due
-  std::string tenant;                  // stable name: "tenant-3", "group-12"; empty in traces
-  std::string salt;                    // empty: none
-  std::vector<Message> messages;       // the conversation so far, the last one the user's
-  std::uint32_t output_tokens = 1;     // exactly this many are to be generated
-  std::uint32_t turn = 0;              // 0-based
+  std::uint64_t id = 0;             // dense from 0
+  Instant at;                       // when it was due
+  std::string tenant;               // stable name: "tenant-3", "group-12"; empty in traces
+  std::string salt;                 // empty: none
+  std::vector<Message> messages;    // the conversation so far, the last one the user's
+  std::uint32_t output_tokens = 1;  // exactly this many are to be generated
+  std::uint32_t turn = 0;           // 0-based
   // All ids in order, without any template: what virtual time sends.
   std::vector<TokenId> flat() const;
 };

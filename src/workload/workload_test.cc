@@ -11,9 +11,9 @@
 namespace warmpath::workload {
 namespace {
 
-using ::testing::HasSubstr;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
+using ::testing::HasSubstr;
 
 std::vector<TokenId> vocabulary() {
   std::vector<TokenId> ids;
@@ -68,7 +68,8 @@ std::vector<Request> play(Source& source, Duration service, std::size_t* outstan
 }
 
 TEST(SharedPrefixSource, AsksEachPromptOnceAndSharesWithinGroups) {
-  const SharedPrefix shape{.groups = 4, .prompts_per_group = 3, .system_prompt_tokens = 50, .question_tokens = 20, .output_tokens = 7};
+  const SharedPrefix shape{
+      .groups = 4, .prompts_per_group = 3, .system_prompt_tokens = 50, .question_tokens = 20, .output_tokens = 7};
   auto source = make({.population = shape, .arrivals = Constant{.per_second = 100}, .requests_max = 0, .seed = 1});
   EXPECT_EQ(source->total(), 12u);
   const auto all = play(*source, milliseconds(1));
@@ -96,7 +97,8 @@ TEST(SharedPrefixSource, AsksEachPromptOnceAndSharesWithinGroups) {
 }
 
 TEST(SharedPrefixSource, CyclesTheShuffledList) {
-  const SharedPrefix shape{.groups = 3, .prompts_per_group = 2, .system_prompt_tokens = 8, .question_tokens = 8, .output_tokens = 1};
+  const SharedPrefix shape{
+      .groups = 3, .prompts_per_group = 2, .system_prompt_tokens = 8, .question_tokens = 8, .output_tokens = 1};
   auto source = make({.population = shape, .arrivals = Constant{}, .requests_max = 15, .seed = 2});
   const auto all = play(*source, milliseconds(1));
   ASSERT_EQ(all.size(), 15u);
@@ -105,7 +107,8 @@ TEST(SharedPrefixSource, CyclesTheShuffledList) {
 
 TEST(Source, WritesOnlyWithTheVocabulary) {
   const auto ids = vocabulary();
-  auto source = make({.population = MultiTurn{.tenants = 2, .conversations_per_tenant = 2, .turns = 1}, .arrivals = Constant{}});
+  auto source =
+      make({.population = MultiTurn{.tenants = 2, .conversations_per_tenant = 2, .turns = 1}, .arrivals = Constant{}});
   std::set<TokenId> used;
   for (const Request& request : play(*source, milliseconds(1))) {
     for (const TokenId id : request.flat()) {
@@ -117,10 +120,11 @@ TEST(Source, WritesOnlyWithTheVocabulary) {
 }
 
 TEST(Source, TheSameSeedAsksTheSameWhateverTheTiming) {
-  const Options options{.population = MultiTurn{.tenants = 3, .conversations_per_tenant = 4, .turns = 3, .think_seconds = 0.5},
-                        .arrivals = Poisson{.per_second = 5},
-                        .requests_max = 0,
-                        .seed = 77};
+  const Options options{
+      .population = MultiTurn{.tenants = 3, .conversations_per_tenant = 4, .turns = 3, .think_seconds = 0.5},
+      .arrivals = Poisson{.per_second = 5},
+      .requests_max = 0,
+      .seed = 77};
   const auto key = [](const std::vector<Request>& all) {
     std::map<std::vector<TokenId>, std::uint32_t> texts;  // last user message -> output length
     for (const Request& request : all) texts[request.messages.back().ids] = request.output_tokens;
@@ -141,8 +145,14 @@ TEST(Source, TheSameSeedAsksTheSameWhateverTheTiming) {
 }
 
 TEST(MultiTurnSource, TurnsGrowByTheEnginesAnswers) {
-  const MultiTurn shape{.tenants = 3, .conversations_per_tenant = 2, .turns = 4, .system_prompt_tokens = 40,
-                        .user_tokens = 20, .output_tokens = 10, .think_seconds = 0, .salt_per_tenant = true};
+  const MultiTurn shape{.tenants = 3,
+                        .conversations_per_tenant = 2,
+                        .turns = 4,
+                        .system_prompt_tokens = 40,
+                        .user_tokens = 20,
+                        .output_tokens = 10,
+                        .think_seconds = 0,
+                        .salt_per_tenant = true};
   auto source = make({.population = shape, .arrivals = Constant{.per_second = 1000}, .requests_max = 0, .seed = 3});
   EXPECT_EQ(source->total(), 24u);
   const auto all = play(*source, milliseconds(10));
@@ -218,7 +228,9 @@ TEST(Arrivals, ConstantIsEven) {
 
 TEST(Arrivals, PoissonHasTheRateAndTheSpread) {
   auto source = make({.population = SharedPrefix{.system_prompt_tokens = 0, .question_tokens = 1},
-                      .arrivals = Poisson{.per_second = 20}, .requests_max = 20'000, .seed = 5});
+                      .arrivals = Poisson{.per_second = 20},
+                      .requests_max = 20'000,
+                      .seed = 5});
   const auto all = play(*source, milliseconds(1));
   ASSERT_EQ(all.size(), 20'000u);
   double sum = 0;
@@ -244,14 +256,16 @@ TEST(Arrivals, ClosedLoopKeepsItsUsersBusy) {
   EXPECT_EQ(outstanding, 5u);
   EXPECT_EQ(std::ranges::count(all, Instant(), &Request::at), 5);
   outstanding = 0;
-  auto few = make({.population = SharedPrefix{.groups = 1, .prompts_per_group = 3}, .arrivals = ClosedLoop{.users = 50}});
+  auto few =
+      make({.population = SharedPrefix{.groups = 1, .prompts_per_group = 3}, .arrivals = ClosedLoop{.users = 50}});
   EXPECT_EQ(play(*few, seconds(1), &outstanding).size(), 3u);
   EXPECT_EQ(outstanding, 3u);
 }
 
 TEST(Arrivals, ThinkTimeIsExponentialAroundItsMean) {
-  auto source = make({.population = MultiTurn{.tenants = 10, .conversations_per_tenant = 50, .turns = 6, .think_seconds = 2},
-                      .arrivals = ClosedLoop{.users = 1000}});
+  auto source =
+      make({.population = MultiTurn{.tenants = 10, .conversations_per_tenant = 50, .turns = 6, .think_seconds = 2},
+            .arrivals = ClosedLoop{.users = 1000}});
   std::map<std::vector<TokenId>, Instant> answered;
   double sum = 0;
   int count = 0;
@@ -313,13 +327,15 @@ TEST(Options, AllFaultsAtOnce) {
     EXPECT_EQ(source.ok() ? ErrorKind::kInternal : source.error().kind, ErrorKind::kInvalid);
     return source.ok() ? std::string() : source.error().message;
   };
-  const std::string text = error({.population = MultiTurn{.tenants = 0, .turns = 0, .think_seconds = -1},
-                                  .arrivals = Poisson{.per_second = NAN}},
-                                 {1, 2, 3});
-  for (const char* part : {"tenants is 0", "turns is 0", "think_seconds", "rate per second", "the vocabulary has 3 ids"}) {
+  const std::string text = error(
+      {.population = MultiTurn{.tenants = 0, .turns = 0, .think_seconds = -1}, .arrivals = Poisson{.per_second = NAN}},
+      {1, 2, 3});
+  for (const char* part :
+       {"tenants is 0", "turns is 0", "think_seconds", "rate per second", "the vocabulary has 3 ids"}) {
     EXPECT_THAT(text, HasSubstr(part));
   }
-  EXPECT_THAT(error({.population = SharedPrefix{.groups = 4'000'000'000, .prompts_per_group = 4'000'000'000}}), HasSubstr("groups"));
+  EXPECT_THAT(error({.population = SharedPrefix{.groups = 4'000'000'000, .prompts_per_group = 4'000'000'000}}),
+              HasSubstr("groups"));
   EXPECT_THAT(error({.population = SharedPrefix{.question_tokens = 0}}), HasSubstr("question_tokens is 0"));
   EXPECT_THAT(error({.population = MultiTurn{.turns = 10'000, .user_tokens = 100'000}}), HasSubstr("can grow"));
   EXPECT_THAT(error({.population = Trace{}}), HasSubstr("no rows"));
