@@ -118,7 +118,7 @@ class GatewayImpl final : public Gateway {
     std::vector<proxy::Pool*> pools;
     for (auto& pool : pools_) pools.push_back(&pool->pool());
     auto opened = proxy::Proxy::open(std::move(options), std::move(pools), registry_);
-    if (!opened.ok()) return opened.error();
+    if (!opened.ok()) return Error{opened.error().kind, "--listen: " + opened.error().message};
     proxy_ = std::move(opened).value();
     return {};
   }
@@ -129,12 +129,7 @@ class GatewayImpl final : public Gateway {
     sources.refresh = [this] { refresh_metrics(); };
     sources.pools = [this](std::size_t decisions_max) { return reports(decisions_max); };
     auto opened = admin::Admin::open(control_, address, std::move(sources));
-    if (!opened.ok()) {
-      Error error = opened.error();
-      const auto at = error.message.find("--listen");
-      if (at != std::string::npos) error.message.replace(at, 8, "--admin-listen");
-      return error;
-    }
+    if (!opened.ok()) return Error{opened.error().kind, "--admin-listen: " + opened.error().message};
     admin_ = std::move(opened).value();
     admin_address_ = admin_->address();
     return {};

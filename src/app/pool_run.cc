@@ -159,6 +159,7 @@ void PoolRun::start_brain(std::uint32_t block_tokens) {
 void PoolRun::engine_found(ingest::Found engine) {
   proxy::EngineAt at;
   at.info = std::move(engine.info);
+  if (config_.guess_tokens != 0) at.info.kv_tokens = config_.guess_tokens;  // what the table of guesses is sized by
   at.origin = std::move(engine.origin);
   at.path = std::move(engine.path);
   for (ingest::ServedModel& model : engine.models) {

@@ -1,5 +1,6 @@
 #include "proxy/plan.h"
 
+#include <algorithm>
 #include <limits>
 
 namespace warmpath::proxy {
@@ -47,7 +48,7 @@ std::uint32_t saturated(std::uint64_t value) {
 Plan plan_without_chain(std::size_t body_bytes, std::string_view why_not) {
   constexpr std::size_t kBytesPerToken = 4;
   Plan plan;
-  plan.prompt_tokens = saturated(body_bytes / kBytesPerToken);
+  plan.prompt_tokens = std::max(1u, saturated(body_bytes / kBytesPerToken));
   plan.chain_kind = why_not;
   return plan;
 }
