@@ -1,0 +1,193 @@
+#include "admin/admin.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "api/api.h"
+
+namespace warmpath::admin {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+PoolReport pool(std::string name, fleet::Liveness liveness) {
+  PoolReport report;
+  report.name = std::move(name);
+  report.model = "m";
+  report.mode = "precise";
+  report.started = true;
+  EngineReport engine;
+  engine.name = "http://a:1";
+  engine.engine = EngineId(0);
+  engine.liveness = liveness;
+  engine.why_not = liveness == fleet::Liveness::kUp ? "" : "connection refused";
+  report.engines.push_back(engine);
+  report.snapshot.policy = "precise";
+  fleet::EngineView view;
+  view.id = EngineId(0);
+  view.liveness = liveness;
+  view.waiting = 3;
+  report.snapshot.engines.push_back(view);
+  fleet::EngineInfo info;
+  info.id = EngineId(0);
+  info.name = "http://a:1";
+  info.url = "http://a:1";
+  report.snapshot.infos.push_back(info);
+  return report;
+}
+
+route::DecisionRecord decision(std::uint64_t id, int at_ms) {
+  auto receipt = std::make_shared<schedule::Receipt>();
+  receipt->policy = "precise";
+  receipt->prompt_tokens = 100;
+  receipt->chosen = EngineId(0);
+  schedule::CandidateReceipt candidate;
+  candidate.engine = EngineId(0);
+  candidate.total = 1.5;
+  candidate.lines = {{"prefix", 3, 0.5}};
+  candidate.matched_tokens = 64;
+  receipt->candidates.push_back(candidate);
+  route::DecisionRecord record;
+  record.id = RequestId(id);
+  record.at = Instant(std::chrono::milliseconds(at_ms));
+  record.receipt = receipt;
+  record.predicted_cached_tokens = 64;
+  return record;
+}
+
+TEST(Ready, NeedsAnEngineInEveryPool) {
+  EXPECT_FALSE(is_ready({}));
+  EXPECT_TRUE(is_ready({pool("a", fleet::Liveness::kUp)}));
+  EXPECT_FALSE(is_ready({pool("a", fleet::Liveness::kUp), pool("b", fleet::Liveness::kDown)}));
+  PoolReport starting = pool("a", fleet::Liveness::kUp);
+  starting.started = false;
+  EXPECT_FALSE(is_ready({starting}));
+}
+
+TEST(Ready, SaysWhatIsMissingAndWhy) {
+  EXPECT_EQ(ready_body({pool("a", fleet::Liveness::kDown)}),
+            R"({"ready":false,"pools":[{"pool":"a","model":"m","mode":"precise","started":true,"engines_known":1,)"
+            R"("engines_up":0,"missing":[{"engine":"http://a:1","liveness":"down","why":"connection refused"}]}]})");
+  EXPECT_THAT(ready_body({pool("a", fleet::Liveness::kUp)}), HasSubstr(R"("missing":[])"));
+}
+
+TEST(Engines, ShowFactsLoadAndProof) {
+  PoolReport report = pool("a", fleet::Liveness::kUp);
+  route::EngineProof proof;
+  proof.engine = EngineId(0);
+  proof.requests = 7;
+  proof.predicted_cached_tokens = 64;
+  report.snapshot.proofs.push_back(proof);
+  const std::string body = engines_body({report});
+  EXPECT_THAT(body, HasSubstr(R"("waiting":3)"));
+  EXPECT_THAT(body, HasSubstr(R"("rank":null)"));
+  EXPECT_THAT(body, HasSubstr(R"("proof":{"requests":7,)"));
+  EXPECT_THAT(body, HasSubstr(R"("publisher":"lost")"));
+  report.engines[0].engine.reset();
+  EXPECT_THAT(engines_body({report}), Not(HasSubstr("proof")));
+}
+
+TEST(Decisions, NewestFirstOverAllPools) {
+  PoolReport a = pool("a", fleet::Liveness::kUp);
+  a.snapshot.decisions = {decision(5, 50), decision(1, 10)};
+  PoolReport b = pool("b", fleet::Liveness::kUp);
+  b.snapshot.decisions = {decision(3, 30)};
+  const std::string body = decisions_body({a, b}, 2, Instant(std::chrono::milliseconds(100)));
+  const auto five = body.find(R"("request":5,"age_ms":50)");
+  const auto three = body.find(R"("request":3,"age_ms":70)");
+  ASSERT_NE(five, std::string::npos);
+  ASSERT_NE(three, std::string::npos);
+  EXPECT_LT(five, three);
+  EXPECT_THAT(body, Not(HasSubstr(R"("request":1,)")));
+  EXPECT_THAT(body, HasSubstr(R"("scores":[{"scorer":"prefix","weight":3,"score":0.5}])"));
+  EXPECT_THAT(body, HasSubstr(R"("reported_cached_tokens":null)"));
+}
+
+// ---- over the wire; loop and listener on this thread ----
+
+struct Answer {
+  int status = 0;
+  std::string body;
+  std::string type;
+};
+
+class Wire : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    auto opened = Admin::open(loop_, {"127.0.0.1", 0},
+                              {.registry = &registry_,
+                               .refresh = [this] { registry_.gauge("warmpath_x", "x").set(++refreshed_); },
+                               .pools = [this](std::size_t decisions_max) {
+                                 asked_for_ = decisions_max;
+                                 return pools_;
+                               }});
+    ASSERT_TRUE(opened.ok());
+    admin_ = std::move(opened).value();
+    client_ = http::HttpClient::create(loop_, {});
+  }
+
+  Answer ask(std::string target, std::string method = "GET") {
+    Answer answer;
+    http::ClientRequest request;
+    request.method = std::move(method);
+    request.target = std::move(target);
+    const auto call = client_->fetch({admin_->address(), "admin", nullptr}, std::move(request), std::chrono::seconds(20),
+                                     [&](Result<http::HttpClient::Whole> whole) {
+                                       EXPECT_TRUE(whole.ok());
+                                       if (whole.ok()) {
+                                         answer.status = whole->head.status;
+                                         answer.body = whole->body;
+                                         const auto* type = whole->head.headers.find("content-type");
+                                         if (type != nullptr) answer.type = *type;
+                                       }
+                                       loop_.stop();
+                                     });
+    loop_.run();
+    return answer;
+  }
+
+  io::Loop loop_;
+  observe::Registry registry_;
+  std::vector<PoolReport> pools_ = {pool("a", fleet::Liveness::kDown)};
+  std::unique_ptr<Admin> admin_;
+  std::unique_ptr<http::HttpClient> client_;
+  double refreshed_ = 0;
+  std::size_t asked_for_ = 99;
+};
+
+TEST_F(Wire, MetricsAreRefreshedFirst) {
+  const Answer answer = ask("/metrics");
+  EXPECT_EQ(answer.status, 200);
+  EXPECT_THAT(answer.body, HasSubstr("warmpath_x 1"));
+  EXPECT_EQ(answer.type, observe::Registry::content_type());
+}
+
+TEST_F(Wire, HealthAndReadiness) {
+  EXPECT_EQ(ask("/health").status, 200);
+  EXPECT_EQ(ask("/ready").status, 503);
+  pools_ = {pool("a", fleet::Liveness::kUp)};
+  EXPECT_EQ(ask("/ready").status, 200);
+}
+
+TEST_F(Wire, DecisionsTakeALimitAndAPool) {
+  EXPECT_EQ(ask("/decisions").status, 200);
+  EXPECT_EQ(asked_for_, 20u);
+  EXPECT_EQ(ask("/decisions?limit=5&pool=a").status, 200);
+  EXPECT_EQ(asked_for_, 5u);
+  for (const char* bad : {"0", "1001", "x", "-1", ""}) {
+    EXPECT_EQ(ask("/decisions?limit=" + std::string(bad)).status, 400) << bad;
+  }
+  const Answer none = ask("/decisions?pool=zzz");
+  EXPECT_EQ(none.status, 404);
+  EXPECT_THAT(none.body, HasSubstr("there are a"));
+}
+
+TEST_F(Wire, OtherPathsAndMethods) {
+  EXPECT_EQ(ask("/").status, 404);
+  EXPECT_EQ(ask("/engines").status, 200);
+  EXPECT_EQ(ask("/engines", "DELETE").status, 405);
+}
+
+}  // namespace
+}  // namespace warmpath::admin
