@@ -12,7 +12,17 @@ struct Civil {
 }
 
 const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
     "December",
 ];
 const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
@@ -80,7 +90,7 @@ fn append(out: &mut String, time: &Civil, directive: char, plain: bool, unix_sec
             format!("{value:0width$}")
         }
     };
-    let hour12 = if time.hour % 12 == 0 { 12 } else { time.hour % 12 };
+    let hour12 = (time.hour + 11) % 12 + 1;
     let text = match directive {
         'Y' => time.year.to_string(),
         'y' => number(time.year.rem_euclid(100) as u32, 2),

@@ -74,9 +74,9 @@ impl WtBytes {
     unsafe fn text<'a>(self, what: &str) -> Result<Option<&'a str>, Fault> {
         match self.get() {
             None => Ok(None),
-            Some(bytes) => std::str::from_utf8(bytes)
-                .map(Some)
-                .map_err(|_| Fault::invalid(format!("{what} is not UTF-8"))),
+            Some(bytes) => {
+                std::str::from_utf8(bytes).map(Some).map_err(|_| Fault::invalid(format!("{what} is not UTF-8")))
+            }
         }
     }
 }

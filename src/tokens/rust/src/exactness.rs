@@ -12,10 +12,39 @@ const GENERIC_CLASSES: [&str; 5] =
 
 /// Model types for which transformers 5 ignores the class and takes tokenizer.json as it is.
 const PLAIN_MODEL_TYPES: [&str; 33] = [
-    "arctic", "deepseek_v2", "deepseek_v3", "deepseek_v32", "deepseek_v4", "ernie4_5", "ernie4_5_moe", "flex_olmo",
-    "glm", "glm4", "glm4_moe", "glm4_moe_lite", "glm4v", "glm4v_moe", "granite", "granitemoe", "granitemoehybrid",
-    "granitemoeshared", "hyperclovax", "internlm3", "jamba", "kimi_k25", "kimi_linear", "mimo_v2_flash", "minimax_m2",
-    "molmo", "nemotron", "olmo2", "olmo3", "olmo_hybrid", "phi3", "phimoe", "stablelm",
+    "arctic",
+    "deepseek_v2",
+    "deepseek_v3",
+    "deepseek_v32",
+    "deepseek_v4",
+    "ernie4_5",
+    "ernie4_5_moe",
+    "flex_olmo",
+    "glm",
+    "glm4",
+    "glm4_moe",
+    "glm4_moe_lite",
+    "glm4v",
+    "glm4v_moe",
+    "granite",
+    "granitemoe",
+    "granitemoehybrid",
+    "granitemoeshared",
+    "hyperclovax",
+    "internlm3",
+    "jamba",
+    "kimi_k25",
+    "kimi_linear",
+    "mimo_v2_flash",
+    "minimax_m2",
+    "molmo",
+    "nemotron",
+    "olmo2",
+    "olmo3",
+    "olmo_hybrid",
+    "phi3",
+    "phimoe",
+    "stablelm",
 ];
 
 /// Model types whose chats vLLM 0.32 renders in code, not by a template.
@@ -26,11 +55,7 @@ fn class_of<'a>(tokenizer_config: &'a Value, config: &'a Value) -> Option<&'a st
 }
 
 /// Why the ids are not known to be the engine's; empty when they are.
-pub fn inexact_because(
-    tokenizer: &Tokenizer,
-    tokenizer_config: Option<&Value>,
-    config: Option<&Value>,
-) -> String {
+pub fn inexact_because(tokenizer: &Tokenizer, tokenizer_config: Option<&Value>, config: Option<&Value>) -> String {
     let null = Value::Null;
     let model_type = config.and_then(|config| config["model_type"].as_str());
     if let Some(name) = model_type.filter(|name| CODE_RENDERED.contains(name)) {

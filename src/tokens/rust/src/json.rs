@@ -62,9 +62,7 @@ fn write_value(out: &mut String, value: &Value, style: &Style, depth: usize) -> 
             for item in value.try_iter()?.checked() {
                 items.push(item?);
             }
-            write_items(out, '[', ']', &items, style, depth, |out, item| {
-                write_value(out, item, style, depth + 1)
-            })?;
+            write_items(out, '[', ']', &items, style, depth, |out, item| write_value(out, item, style, depth + 1))?;
         }
         ValueKind::Map => {
             let mut pairs = Vec::new();

@@ -70,8 +70,7 @@ impl Model {
         }
         let special = special_tokens(tokenizer_config.as_ref(), special_map.as_ref());
         let end_ids = end_ids(&tokenizer, &special, config.as_ref());
-        let inexact_because =
-            exactness::inexact_because(&tokenizer, tokenizer_config.as_ref(), config.as_ref());
+        let inexact_because = exactness::inexact_because(&tokenizer, tokenizer_config.as_ref(), config.as_ref());
         let truncates_left = tokenizer_config.as_ref().is_some_and(|config| config["truncation_side"] == "left");
         let mut model = Model {
             tokenizer,
@@ -114,9 +113,7 @@ impl Model {
                         Some("the model has several chat templates and none is named 'default'".to_string());
                 }
             }
-            Some(_) => {
-                return Err(Fault::invalid("tokenizer_config.json: chat_template is neither a text nor a list"))
-            }
+            Some(_) => return Err(Fault::invalid("tokenizer_config.json: chat_template is neither a text nor a list")),
         }
         Ok(())
     }

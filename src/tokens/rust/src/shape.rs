@@ -47,10 +47,10 @@ pub fn messages(text: &str, format: ContentFormat, knows_developer: bool) -> Res
         let Value::Object(message) = message else {
             return Err(Fault::invalid(format!("messages[{i}] is not an object")));
         };
-        shaped.push(shape_message(message, format).map_err(|fault| Fault {
-            message: format!("messages[{i}]: {}", fault.message),
-            ..fault
-        })?);
+        shaped.push(
+            shape_message(message, format)
+                .map_err(|fault| Fault { message: format!("messages[{i}]: {}", fault.message), ..fault })?,
+        );
     }
     let any_developer = shaped.iter().any(|message| message["role"] == "developer");
     if any_developer && !knows_developer {
@@ -143,10 +143,8 @@ fn shape_content(parts: Vec<Value>, is_system: bool, format: ContentFormat) -> R
             false => text,
         };
         if format == ContentFormat::Parts {
-            let mut object = Map::from_iter([
-                ("type".to_string(), Value::from("text")),
-                ("text".to_string(), Value::from(text)),
-            ]);
+            let mut object =
+                Map::from_iter([("type".to_string(), Value::from("text")), ("text".to_string(), Value::from(text))]);
             object.extend(extra);
             shaped.push(Value::Object(object));
         } else if !text.is_empty() {
@@ -223,9 +221,7 @@ fn shape_calls(calls: Value, out: &mut Map<String, Value>) -> Result<(), Fault> 
         };
         let is_function = call.get("type").is_none_or(|kind| kind == "function");
         let (true, Some(Value::Object(mut function))) = (is_function, call.remove("function")) else {
-            return Err(Fault::invalid(
-                "chat completions only support assistant tool_calls of type 'function'.",
-            ));
+            return Err(Fault::invalid("chat completions only support assistant tool_calls of type 'function'."));
         };
         let arguments = match function.remove("arguments") {
             Some(Value::Object(arguments)) => arguments,
@@ -269,9 +265,7 @@ fn join_systems(messages: Vec<Map<String, Value>>) -> Vec<Map<String, Value>> {
     for (i, message) in messages.iter().enumerate().filter(|(_, message)| is_system(message)) {
         sole &= i == 0 && texts.is_empty();
         let text = match &message["content"] {
-            Value::Array(parts) => {
-                parts.iter().filter_map(|part| part["text"].as_str()).collect::<Vec<_>>().join("\n")
-            }
+            Value::Array(parts) => parts.iter().filter_map(|part| part["text"].as_str()).collect::<Vec<_>>().join("\n"),
             other => other.as_str().unwrap_or_default().to_string(),
         };
         if !text.is_empty() {
