@@ -50,6 +50,10 @@ struct Profile {
 };
 // A JSON array of profiles (data/profiles.json). kInvalid with name and field.
 Result<std::vector<Profile>> parse_profiles(std::string_view json);
+// Those of data/profiles.json as it was when this was built; the first is the default.
+const std::vector<Profile>& shipped_profiles();
+// kNotFound names those there are, and the nearest.
+Result<Profile> find_profile(std::span<const Profile> profiles, std::string_view name);
 
 // How events carry hashes: vLLM's VLLM_KV_EVENTS_USE_INT_BLOCK_HASHES, 1 (default) or 0.
 enum class HashForm : std::uint8_t { kInteger, kBytes };

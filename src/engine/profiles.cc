@@ -4,6 +4,7 @@
 #include <string>
 
 #include "engine/engine.h"
+#include "engine/shipped_profiles_json.h"
 
 namespace warmpath::engine {
 namespace {
@@ -105,6 +106,28 @@ Result<std::vector<Profile>> parse_profiles(std::string_view json) {
   }
   if (profiles.empty()) return Error{ErrorKind::kInvalid, "engine profiles: the array is empty"};
   return profiles;
+}
+
+const std::vector<Profile>& shipped_profiles() {
+  static const std::vector<Profile> profiles = [] {
+    auto parsed = parse_profiles(kShippedProfilesJson);
+    WP_CHECK(parsed.ok());
+    return std::move(*parsed);
+  }();
+  return profiles;
+}
+
+Result<Profile> find_profile(std::span<const Profile> profiles, std::string_view name) {
+  std::vector<std::string_view> names;
+  std::string all;
+  for (const Profile& profile : profiles) {
+    if (profile.name == name) return profile;
+    all += (all.empty() ? "" : ", ") + profile.name;
+    names.push_back(profile.name);
+  }
+  std::string message = "no engine profile '" + std::string(name) + "'; there are: " + all;
+  if (const auto near = nearest_name(name, names)) message += "; did you mean '" + std::string(*near) + "'?";
+  return Error{ErrorKind::kNotFound, std::move(message)};
 }
 
 }  // namespace warmpath::engine

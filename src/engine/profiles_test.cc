@@ -112,6 +112,23 @@ TEST(Profiles, TheModelTakesTheseTimes) {
   }
 }
 
+TEST(Profiles, ShippedOnesAreThoseOfTheFile) {
+  const auto& built_in = shipped_profiles();
+  const auto file = shipped();
+  ASSERT_EQ(built_in.size(), file.size());
+  for (std::size_t i = 0; i < file.size(); ++i) {
+    EXPECT_EQ(built_in[i].name, file[i].name);
+    EXPECT_EQ(built_in[i].kv_blocks, file[i].kv_blocks);
+  }
+  EXPECT_EQ(built_in[0].name, "qwen3-32b-2xh100");
+  EXPECT_EQ(find_profile(built_in, "demo")->block_tokens, 16u);
+  const auto missing = find_profile(built_in, "dmo");
+  ASSERT_FALSE(missing.ok());
+  EXPECT_EQ(missing.error().kind, ErrorKind::kNotFound);
+  EXPECT_THAT(missing.error().message,
+              HasSubstr("there are: qwen3-32b-2xh100, qwen3-32b-2xh100-2025, demo; did you mean 'demo'?"));
+}
+
 TEST(Profiles, FaultsNameProfileAndField) {
   const auto fault = [](std::string_view json) {
     const auto profiles = parse_profiles(json);
