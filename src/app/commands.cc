@@ -9,6 +9,7 @@ namespace {
 constexpr std::array kCommands = {
     Command{"tokenize", "text or a chat on standard input -> token ids", run_tokenize},
     Command{"config check", "name every fault of a configuration file", run_config_check},
+    Command{"engine", "one simulated vLLM-compatible engine: HTTP, KV events, metrics", run_engine},
     Command{"config docs", "print the page of all options", run_config_docs},
     Command{"blocks", "token ids -> the block hashes that an engine computes", run_blocks},
     Command{"events decode", "show what a KV-event payload says", run_events_decode},

@@ -50,6 +50,7 @@ int run_completion(std::span<const std::string> args);
 int run_config_docs(std::span<const std::string> args);
 int run_config_check(std::span<const std::string> args);
 int run_tokenize(std::span<const std::string> args);
+int run_engine(std::span<const std::string> args);
 int run_events_decode(std::span<const std::string> args);
 int run_policies(std::span<const std::string> args);
 int run_simulate(std::span<const std::string> args);
