@@ -20,7 +20,9 @@ class Call;
 class EngineConnection final : public io::StreamSink, public std::enable_shared_from_this<EngineConnection> {
  public:
   EngineConnection(Pool& pool, std::string key, std::shared_ptr<io::Stream> stream)
-      : pool_(pool), key_(std::move(key)), stream_(std::move(stream)) {}
+      : pool_(pool), key_(std::move(key)), stream_(std::move(stream)) {
+    stream_->set_sink(this);
+  }
   ~EngineConnection() override {
     stream_->set_sink(nullptr);
     stream_->close();
@@ -66,9 +68,11 @@ class Call final : public std::enable_shared_from_this<Call> {
   void resume() {
     paused_ = false;
     if (connection_) connection_->stream().resume_reading();
+    if (head_seen_ && !over()) arm(request_.timeouts.idle);
   }
 
   void feed(std::string_view bytes);
+  Result<std::string_view> decode(std::string_view& bytes);
   void ended();                       // the engine sent FIN
   void broken(const Error& why);      // the connection failed
   bool over() const { return sink_ == nullptr; }
@@ -127,6 +131,7 @@ class Pool final : public HttpClient {
   std::shared_ptr<EngineConnection> take_idle(const std::string& key) {
     const auto it = idle_.find(key);
     if (it == idle_.end() || it->second.empty()) return nullptr;
+    if (it->second.back()->idle_since <= loop_.now() - options_.idle_max) return nullptr;  // the sweep takes it
     auto connection = std::move(it->second.back());  // the most recent: least likely stale
     it->second.pop_back();
     return connection;
@@ -148,6 +153,7 @@ class Pool final : public HttpClient {
   }
 
   io::Loop& loop() { return loop_; }
+  std::string& join_buffer() { return join_; }
   const ClientOptions& options() const { return options_; }
   void call_began() { ++calls_; }
   void call_gone() { --calls_; }
@@ -168,6 +174,7 @@ class Pool final : public HttpClient {
   ClientOptions options_;
   std::unordered_map<std::string, std::deque<std::shared_ptr<EngineConnection>>> idle_;
   io::Timer sweep_;
+  std::string join_;  // at most one read of a stream
   std::size_t calls_ = 0;
 };
 
@@ -188,10 +195,7 @@ class Handle final : public ClientCall {
   std::shared_ptr<Call> call_;
 };
 
-void EngineConnection::attach(std::shared_ptr<Call> call) {
-  call_ = std::move(call);
-  stream_->set_sink(this);
-}
+void EngineConnection::attach(std::shared_ptr<Call> call) { call_ = std::move(call); }
 
 void EngineConnection::on_data(std::string_view bytes) {
   const auto self = shared_from_this();
@@ -300,25 +304,36 @@ void Call::deadline_passed() {
 
 void Call::feed(std::string_view bytes) {
   any_byte_ = true;
-  while (!over()) {
-    if (!head_seen_) {
-      if (!read_head(bytes)) return;
-      if (over()) return;
+  if (!head_seen_ && (!read_head(bytes) || over())) return;
+  arm(request_.timeouts.idle);
+  const Result<std::string_view> content = decode(bytes);
+  if (content.ok() && !content->empty()) sink_->on_body(*content);
+  if (over()) return;
+  if (!content.ok()) return fail({ErrorKind::kUpstream, "the engine's answer is broken: " + content.error().message});
+  if (!reader_->done()) return;
+  // Bytes beyond the answer: whatever they are, they must not become the next answer.
+  if (!bytes.empty()) keep_alive_ = false;
+  finish();
+}
+
+// Everything that one read brought, as one piece: what the engine sent in several chunks leaves in one system call.
+Result<std::string_view> Call::decode(std::string_view& bytes) {
+  std::string_view first;
+  bool joined = false;
+  std::string& join = pool_.join_buffer();
+  while (!bytes.empty() && !reader_->done()) {
+    auto piece = reader_->feed(bytes);
+    if (!piece.ok()) return piece.error();
+    if (piece->empty()) continue;
+    if (first.empty()) {
+      first = *piece;
+      continue;
     }
-    arm(request_.timeouts.idle);
-    while (!bytes.empty() && !reader_->done()) {
-      auto piece = reader_->feed(bytes);
-      if (!piece.ok()) return fail({ErrorKind::kUpstream, "the engine's answer is broken: " + piece.error().message});
-      if (!piece->empty()) sink_->on_body(*piece);
-      if (over()) return;
-    }
-    if (reader_->done()) {
-      // Bytes beyond the answer: whatever they are, they must not become the next answer.
-      if (!bytes.empty()) keep_alive_ = false;
-      finish();
-    }
-    return;
+    if (!joined) join = first;
+    joined = true;
+    join += *piece;
   }
+  return joined ? std::string_view(join) : first;
 }
 
 // Collects and parses the head; false when more is needed or the call is over.

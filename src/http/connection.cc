@@ -9,6 +9,8 @@ namespace {
 
 constexpr Duration kLingerTime = std::chrono::seconds(2);
 constexpr std::size_t kLingerBytesMax = 4u << 20;
+constexpr int kRequestsATurn = 32;                      // of one client that pipelines
+constexpr std::size_t kBodyReserveBytesMax = 1u << 20;  // a declared length is a claim, not memory
 
 bool has_token(const Headers& headers, std::string_view name, std::string_view token) {
   for (const Header& header : headers.all()) {
@@ -45,7 +47,8 @@ void Connection::refuse() {
 
 void Connection::drain() {
   if (state_ == State::kHead && in_.empty()) {
-    close_now();
+    if (stream_->pending() == 0) return close_now();
+    linger();  // the last answer is still on its way
   } else {
     keep_alive_ = false;
     if (const auto exchange = exchange_.lock()) exchange->keep_alive_ = false;
@@ -80,19 +83,30 @@ void Connection::deadline_passed() {
   const Limits& limits = shared_->options.limits;
   switch (state_) {
     case State::kHead:
+      if (stream_->pending() > 0) return watch_output(limits.write_stall);
       if (in_.empty()) return close_now();  // idle between requests, or never said a word
       return answer_error({ErrorKind::kTimeoutClient, "the request's head did not arrive in time"});
     case State::kBody:
       return answer_error({ErrorKind::kTimeoutClient, "the request's body did not arrive in time"});
-    case State::kRespond: {
-      const std::uint64_t sent = queued_bytes_ - stream_->pending();
-      if (stream_->pending() > 0 && sent == sent_at_check_) return close_now();  // a client that reads nothing
-      sent_at_check_ = sent;
-      return arm(limits.write_stall);
-    }
-    case State::kLinger: return close_now();
+    case State::kRespond: return watch_output(limits.write_stall);
+    case State::kLinger:
+      if (stream_->pending() > 0) return watch_output(kLingerTime);
+      return close_now();
     case State::kClosed: return;
   }
+}
+
+// A client that takes nothing for write_stall is cut off; one that reads slowly is not.
+void Connection::watch_output(Duration period) {
+  const Duration write_stall = shared_->options.limits.write_stall;
+  const Instant now = shared_->loop.now();
+  if (stream_->pending() == 0 || stream_->sent() != sent_at_check_) {
+    sent_at_check_ = stream_->sent();
+    moved_at_ = now;
+  } else if (now - moved_at_ >= write_stall) {
+    return close_now();
+  }
+  arm(std::min(period, write_stall));
 }
 
 void Connection::on_data(std::string_view bytes) {
@@ -102,20 +116,55 @@ void Connection::on_data(std::string_view bytes) {
     if (lingered_bytes_ > kLingerBytesMax) close_now();
     return;
   }
-  if (state_ == State::kHead && in_.empty()) arm(shared_->options.limits.head_timeout);
-  in_ += bytes;
   if (state_ == State::kRespond) {
+    in_ += bytes;
     if (in_.size() > shared_->options.limits.head_bytes_max) stream_->pause_reading();
     return;
   }
-  advance();
+  take_input(bytes);
 }
 
-void Connection::advance() {
-  while (state_ == State::kHead || state_ == State::kBody) {
-    if (state_ == State::kHead && !read_head()) return;
-    if (state_ == State::kBody && !read_body()) return;
+// Mostly a whole request stands in `bytes`: it is parsed where it lies, and only what is left over is kept.
+void Connection::take_input(std::string_view bytes) {
+  if (in_.empty()) {
+    consume(bytes);
+    if (state_ != State::kLinger && state_ != State::kClosed) in_ = bytes;
+  } else {
+    std::string held = std::move(in_);
+    in_.clear();
+    held += bytes;
+    std::string_view rest = held;
+    consume(rest);
+    if (state_ != State::kLinger && state_ != State::kClosed) {
+      held.erase(0, held.size() - rest.size());
+      in_ = std::move(held);
+    }
   }
+  if (in_.empty()) {
+    in_ = std::string();
+  } else if (state_ == State::kHead && !head_began_) {
+    head_began_ = true;
+    arm(shared_->options.limits.head_timeout);
+  }
+}
+
+void Connection::consume(std::string_view& bytes) {
+  consuming_ = true;
+  int budget = kRequestsATurn;
+  while (state_ == State::kHead || state_ == State::kBody) {
+    if (state_ == State::kHead) {
+      if (budget-- == 0) {
+        shared_->loop.post([weak = weak_from_this()] {
+          const auto self = weak.lock();
+          if (self && self->state_ == State::kHead) self->take_input({});
+        });
+        break;
+      }
+      if (!read_head(bytes)) break;
+    }
+    if (!read_body(bytes)) break;
+  }
+  consuming_ = false;
 }
 
 bool Connection::keeps_alive(const RequestHead& head) const {
@@ -124,17 +173,19 @@ bool Connection::keeps_alive(const RequestHead& head) const {
   return !has_token(head.headers, "connection", "close");
 }
 
-bool Connection::read_head() {
+bool Connection::read_head(std::string_view& bytes) {
   const Limits& limits = shared_->options.limits;
-  if (in_.empty()) return false;
-  auto size = parse_request_head(in_, limits, head_, framing_);
+  if (bytes.empty()) return false;
+  head_request_ = false;
+  auto size = parse_request_head(bytes, limits, head_, framing_);
   if (!size.ok()) {
     keep_alive_ = false;
     answer_error(size.error());
     return false;
   }
   if (*size == 0) return false;
-  in_.erase(0, *size);
+  bytes.remove_prefix(*size);
+  head_began_ = false;
   ++requests_;
   keep_alive_ = keeps_alive(head_);
   head_request_ = head_.method == "HEAD";
@@ -148,17 +199,22 @@ bool Connection::read_head() {
       answer_error({ErrorKind::kInvalid, "only Expect: 100-continue is understood"});
       return false;
     }
-    if (in_.empty() && head_.minor == 1) stream_->write("HTTP/1.1 100 Continue\r\n\r\n");
+    if (bytes.empty() && head_.minor == 1 && framing_.kind != Framing::Kind::kNone) {
+      stream_->write("HTTP/1.1 100 Continue\r\n\r\n");
+    }
   }
   body_.clear();
-  body_reader_ = std::make_unique<BodyReader>(framing_);
+  if (framing_.kind == Framing::Kind::kLength) {
+    body_.reserve(static_cast<std::size_t>(std::min<std::uint64_t>(framing_.length, kBodyReserveBytesMax)));
+  }
+  body_reader_.emplace(framing_);
   state_ = State::kBody;
   if (!body_reader_->done()) arm(limits.body_timeout);
   return true;
 }
 
-bool Connection::read_body() {
-  std::string_view bytes = in_;
+// True when the request was answered at once and the next one may be read.
+bool Connection::read_body(std::string_view& bytes) {
   while (!body_reader_->done() && !bytes.empty()) {
     auto piece = body_reader_->feed(bytes);
     if (!piece.ok()) {
@@ -172,18 +228,17 @@ bool Connection::read_body() {
     }
     body_ += *piece;
   }
-  in_.erase(0, in_.size() - bytes.size());
   if (!body_reader_->done()) return false;
   dispatch();
-  return false;
+  return state_ == State::kHead;
 }
 
 void Connection::dispatch() {
   state_ = State::kRespond;
   body_reader_.reset();
-  if (in_.empty()) in_ = std::string();
-  sent_at_check_ = queued_bytes_ - stream_->pending();
+  sent_at_check_ = stream_->sent();
   arm(shared_->options.limits.write_stall);
+  moved_at_ = deadline_ - shared_->options.limits.write_stall;
   ++shared_->counters.requests;
   auto exchange =
       std::make_shared<ServerExchange>(shared_from_this(), std::move(head_), std::move(body_), keep_alive_);
@@ -203,6 +258,8 @@ void Connection::answer_error(const Error& error) {
   const std::string text = write_response_head(head, {Framing::Kind::kLength, body.size()});
   const std::array<std::string_view, 2> parts{text, head_request_ ? std::string_view{} : std::string_view(body)};
   stream_->write_parts(parts);
+  body_ = {};
+  body_reader_.reset();
   linger();
 }
 
@@ -212,7 +269,8 @@ void Connection::linger() {
   in_ = std::string();
   stream_->finish();
   stream_->resume_reading();
-  timer_.cancel();
+  sent_at_check_ = stream_->sent();
+  moved_at_ = shared_->loop.now();
   arm(kLingerTime);
 }
 
@@ -221,11 +279,12 @@ void Connection::exchange_ended(bool keep_alive) {
   exchange_.reset();
   if (!keep_alive || !keep_alive_ || shared_->draining) return linger();
   state_ = State::kHead;
-  arm(in_.empty() ? shared_->options.limits.keep_alive : shared_->options.limits.head_timeout);
+  arm(shared_->options.limits.keep_alive);
   stream_->resume_reading();
-  if (in_.empty()) return;
+  if (in_.empty() || consuming_) return;
   shared_->loop.post([weak = weak_from_this()] {
-    if (const auto self = weak.lock()) self->advance();
+    const auto self = weak.lock();
+    if (self && self->state_ == State::kHead) self->take_input({});
   });
 }
 
@@ -237,7 +296,7 @@ void Connection::peer_gone() {
 // FIN before the answer counts as a client that left (as nginx and HAProxy's abortonclose take it): an engine computing
 // for nobody is dearer than a client that half-closes.
 void Connection::on_hangup() {
-  if (state_ == State::kRespond && in_.empty()) peer_gone();
+  if (state_ == State::kRespond) peer_gone();
 }
 
 void Connection::on_end() { peer_gone(); }
@@ -278,19 +337,22 @@ std::string ServerExchange::head_text(int status, Headers headers, const Framing
   return write_response_head(head, framing);
 }
 
-void ServerExchange::send(std::span<const std::string_view> parts) {
-  for (const std::string_view part : parts) connection_->queued_bytes_ += part.size();
+void ServerExchange::send(std::string_view first, std::string_view second, std::string_view third) {
+  const std::array<std::string_view, 4> parts{held_head_, first, second, third};
   connection_->stream_->write_parts(parts);
+  held_head_ = std::string();
+}
+
+void ServerExchange::flush_head() {
+  if (connection_ && !held_head_.empty()) send({});
 }
 
 void ServerExchange::respond(int status, Headers headers, std::string_view body) {
   WP_CHECK(!started_ && !ended_);
   if (!connection_) return;
   const bool bodiless = status == 204 || status == 304;
-  const std::string text =
-      head_text(status, std::move(headers), bodiless ? Framing{} : Framing{Framing::Kind::kLength, body.size()});
-  const std::array<std::string_view, 2> parts{text, head_.method == "HEAD" || bodiless ? std::string_view{} : body};
-  send(parts);
+  held_head_ = head_text(status, std::move(headers), bodiless ? Framing{} : Framing{Framing::Kind::kLength, body.size()});
+  send(head_.method == "HEAD" || bodiless ? std::string_view{} : body);
   finish_exchange();
 }
 
@@ -298,35 +360,36 @@ void ServerExchange::start(int status, Headers headers, std::optional<std::uint6
   WP_CHECK(!started_ && !ended_);
   if (!connection_) return;
   Framing framing{Framing::Kind::kChunked, 0};
-  if (length) {
+  if (status == 204 || status == 304) {
+    framing = {};
+  } else if (length) {
     framing = {Framing::Kind::kLength, *length};
   } else if (head_.minor == 0) {
     framing = {Framing::Kind::kUntilClose, 0};
   }
-  const std::string text = head_text(status, std::move(headers), framing);
-  const std::array<std::string_view, 1> parts{text};
-  send(parts);
+  held_head_ = head_text(status, std::move(headers), framing);
+  // A whole answer that was relayed in one turn leaves in one system call; a stream's head waits for nothing else.
+  connection_->shared_->loop.post([weak = weak_from_this()] {
+    if (const auto self = weak.lock()) self->flush_head();
+  });
 }
 
 void ServerExchange::write(std::string_view bytes) {
   if (!connection_ || bytes.empty()) return;
   WP_CHECK(started_ && !ended_);
-  if (head_.method == "HEAD") return;
+  if (head_.method == "HEAD" || framing_.kind == Framing::Kind::kNone) return;
   if (framing_.kind != Framing::Kind::kChunked) {
     if (framing_.kind == Framing::Kind::kLength) {
       WP_CHECK(bytes.size() <= left_);
       left_ -= bytes.size();
     }
-    send({&bytes, 1});
-    return;
+    return send(bytes);
   }
   char size_line[20];
   char* end = std::to_chars(size_line, size_line + 17, bytes.size(), 16).ptr;
   *end++ = '\r';
   *end++ = '\n';
-  const std::array<std::string_view, 3> parts{std::string_view(size_line, static_cast<std::size_t>(end - size_line)),
-                                              bytes, "\r\n"};
-  send(parts);
+  send({size_line, static_cast<std::size_t>(end - size_line)}, bytes, "\r\n");
 }
 
 void ServerExchange::end() {
@@ -334,9 +397,9 @@ void ServerExchange::end() {
   WP_CHECK(started_ && !ended_);
   if (head_.method != "HEAD") {
     if (framing_.kind == Framing::Kind::kLength && left_ > 0) return abort();
-    const std::string_view last = "0\r\n\r\n";
-    if (framing_.kind == Framing::Kind::kChunked) send({&last, 1});
+    if (framing_.kind == Framing::Kind::kChunked) send("0\r\n\r\n");
   }
+  flush_head();
   finish_exchange();
 }
 
@@ -350,6 +413,7 @@ void ServerExchange::finish_exchange() {
 
 void ServerExchange::abort() {
   if (!connection_) return;
+  flush_head();
   ended_ = true;
   gone_call_ = nullptr;
   drained_call_ = nullptr;

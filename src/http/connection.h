@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -45,9 +46,10 @@ class Connection final : public io::StreamSink, public std::enable_shared_from_t
   friend class ServerExchange;
   enum class State : std::uint8_t { kHead, kBody, kRespond, kLinger, kClosed };
 
-  void advance();
-  bool read_head();
-  bool read_body();
+  void take_input(std::string_view bytes);
+  void consume(std::string_view& bytes);
+  bool read_head(std::string_view& bytes);
+  bool read_body(std::string_view& bytes);
   void dispatch();
   void answer_error(const Error& error);
   void linger();
@@ -55,6 +57,7 @@ class Connection final : public io::StreamSink, public std::enable_shared_from_t
   void peer_gone();
   void arm(Duration delay);
   void deadline_passed();
+  void watch_output(Duration period);
   bool keeps_alive(const RequestHead& head) const;
 
   std::shared_ptr<ListenerShared> shared_;
@@ -63,18 +66,20 @@ class Connection final : public io::StreamSink, public std::enable_shared_from_t
   std::string in_;
   RequestHead head_;
   Framing framing_;
-  std::unique_ptr<BodyReader> body_reader_;
+  std::optional<BodyReader> body_reader_;
   std::string body_;
   bool keep_alive_ = true;
   bool head_request_ = false;
+  bool head_began_ = true;  // its deadline runs; the first one from the connection's start
+  bool consuming_ = false;
   std::size_t requests_ = 0;
   std::weak_ptr<ServerExchange> exchange_;
   // One timer, moved lazily: a new deadline costs a store unless it is earlier than the armed one.
   io::Timer timer_;
   Instant deadline_;
   Instant armed_for_;
-  std::uint64_t queued_bytes_ = 0;
   std::uint64_t sent_at_check_ = 0;
+  Instant moved_at_;  // when output was last seen to move
   std::size_t lingered_bytes_ = 0;
 };
 
@@ -104,7 +109,8 @@ class ServerExchange final : public Exchange, public std::enable_shared_from_thi
   void lose_connection();  // the client went away
   void drained();
   std::string head_text(int status, Headers headers, const Framing& framing);
-  void send(std::span<const std::string_view> parts);
+  void send(std::string_view first, std::string_view second = {}, std::string_view third = {});
+  void flush_head();
   void finish_exchange();
 
   std::shared_ptr<Connection> connection_;  // null once ended or gone
@@ -117,6 +123,7 @@ class ServerExchange final : public Exchange, public std::enable_shared_from_thi
   bool ended_ = false;
   Framing framing_;
   std::uint64_t left_ = 0;
+  std::string held_head_;  // goes with the first body bytes, or at the end of this turn
   std::function<void()> gone_call_;
   std::function<void()> drained_call_;
 };

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 
 namespace warmpath::http {
 namespace {
@@ -35,6 +36,30 @@ bool is_field_value(std::string_view text) {
 
 Error malformed(std::string what) { return {ErrorKind::kInvalid, "malformed HTTP head: " + std::move(what)}; }
 
+// A bare LF is refused when it comes, not when the head's timer ends.
+bool has_bare_lf(std::string_view bytes) {
+  for (auto at = bytes.find('\n'); at != std::string_view::npos; at = bytes.find('\n', at + 1)) {
+    if (at == 0 || bytes[at - 1] != '\r') return true;
+  }
+  return false;
+}
+
+// Framing headers in disguise: peers that map '_' to '-' (CGI style) would see a second framing.
+bool is_framing_look_alike(std::string_view name) {
+  if (name.find('_') == std::string_view::npos) return false;
+  std::string plain(name);
+  std::replace(plain.begin(), plain.end(), '_', '-');
+  return equals_ignoring_case(plain, "content-length") || equals_ignoring_case(plain, "transfer-encoding");
+}
+
+// host[:port] by its characters; empty is allowed (RFC 9112 3.2).
+bool is_host(std::string_view text) {
+  return std::all_of(text.begin(), text.end(), [](char c) {
+    const auto byte = static_cast<unsigned char>(c);
+    return (byte < 0x80 && std::isalnum(byte) != 0) || std::string_view("-._~:[]%!$&'()*+;=").find(c) != std::string_view::npos;
+  });
+}
+
 // Finds the head's end; 0 when it is not there yet.
 Result<std::size_t> head_size(std::string_view bytes, const Limits& limits) {
   const auto end = bytes.find("\r\n\r\n");
@@ -43,6 +68,7 @@ Result<std::size_t> head_size(std::string_view bytes, const Limits& limits) {
     return Error{ErrorKind::kHeadTooLarge,
                  "the head is longer than " + std::to_string(limits.head_bytes_max) + " bytes"};
   }
+  if (end == std::string_view::npos && has_bare_lf(bytes)) return malformed("a line that ends in a bare LF");
   return end == std::string_view::npos ? 0 : size;
 }
 
@@ -60,6 +86,7 @@ Result<void> parse_fields(std::string_view block, const Limits& limits, Headers&
     if (colon == std::string_view::npos) return malformed("a header line without a colon");
     const std::string_view name = line.substr(0, colon);
     if (!is_token(name)) return malformed("a header name with characters that are not allowed");
+    if (is_framing_look_alike(name)) return malformed("the header " + std::string(name) + "; it is written with '-'");
     std::string_view value = line.substr(colon + 1);
     while (value.starts_with(' ') || value.starts_with('\t')) value.remove_prefix(1);
     while (value.ends_with(' ') || value.ends_with('\t')) value.remove_suffix(1);
@@ -173,6 +200,7 @@ Result<std::size_t> parse_request_head(std::string_view bytes, const Limits& lim
   const std::size_t hosts = head.headers.count("host");
   if (hosts > 1) return malformed("more than one Host header");
   if (hosts == 0 && *minor == 1) return malformed("no Host header");
+  if (hosts == 1 && !is_host(*head.headers.find("host"))) return malformed("Host is not host:port");
   auto asked = framing_of(head.headers, *minor);
   if (!asked.ok()) return asked.error();
   framing = asked->value_or(Framing{});

@@ -1,5 +1,7 @@
 #include "http/sse.h"
 
+#include <utility>
+
 namespace warmpath::http {
 
 Result<void> SseParser::feed(std::string_view bytes, const std::function<void(std::string_view)>& event) {
@@ -26,6 +28,7 @@ Result<void> SseParser::feed(std::string_view bytes, const std::function<void(st
 }
 
 void SseParser::line_done(const std::function<void(std::string_view)>& event) {
+  if (std::exchange(first_line_, false) && line_.starts_with("\xef\xbb\xbf")) line_.erase(0, 3);
   if (line_.empty()) {
     if (have_data_) {
       // The state is clean before the call: the event may end the stream.

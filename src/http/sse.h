@@ -11,7 +11,7 @@
 namespace warmpath::http {
 
 // Splits a byte stream into events. CR, LF and CRLF line ends; several data lines joined with '\n'; comments and
-// other fields ignored. An event above bytes_max is an error: kTooLarge.
+// other fields ignored, a byte order mark at the start too. An event above bytes_max is an error: kTooLarge.
 class SseParser {
  public:
   explicit SseParser(std::size_t bytes_max = 4u << 20) : bytes_max_(bytes_max) {}
@@ -25,6 +25,7 @@ class SseParser {
   std::string data_;
   bool have_data_ = false;
   bool skip_lf_ = false;
+  bool first_line_ = true;
 };
 
 // "data: …\n\n"
