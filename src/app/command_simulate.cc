@@ -1,6 +1,7 @@
 // warmpath simulate: policies compared in virtual time.
 #include <cstdio>
 
+#include "app/arms.h"
 #include "app/commands.h"
 #include "config/flags.h"
 #include "sim/sim.h"
@@ -21,8 +22,7 @@ struct Wanted {
   double rate = 16;
   std::uint32_t users = 0;
   std::uint64_t requests = 600;
-  double price_cached = 1;
-  double price_uncached = 10;
+  Prices prices;
   config::Format format = config::Format::kTable;
 
   Wanted() { options.engine.profile.kv_blocks = 960; }
@@ -58,8 +58,8 @@ void declare(config::Flags& flags, Wanted& wanted) {
   flags.real("event-loss", "SHARE", "share of KV-event frames that the link loses", &wanted.options.link.event_loss, 0, 1);
   flags.duration("scrape-interval", "how often engines are asked for their load", &wanted.options.scrape_interval);
   flags.number("seed", "N", "the run's seed: workload, links and ties", &wanted.options.seed);
-  flags.real("price-cached", "P", "price of a million cached prompt tokens", &wanted.price_cached, 0, 1e9);
-  flags.real("price-uncached", "P", "price of a million computed prompt tokens", &wanted.price_uncached, 0, 1e9);
+  flags.real("price-cached", "P", "price of a million cached prompt tokens", &wanted.prices.cached, 0, 1e9);
+  flags.real("price-uncached", "P", "price of a million computed prompt tokens", &wanted.prices.uncached, 0, 1e9);
   flags.format(&wanted.format);
   flags.example("warmpath simulate", "all policies on a working set of about two thirds of the fleet's KV");
   flags.example("warmpath simulate --policy precise --engines 8 --rate 40 --seed 7", "one policy, a bigger fleet");
@@ -76,25 +76,28 @@ double working_set_share(const sim::SimOptions& options) {
   return static_cast<double>(workload::working_set_tokens(options.workload)) / fleet;
 }
 
-double cost(const sim::Report& report, const Wanted& wanted) {
-  if (report.prompt_tokens == 0) return 0;
-  const double cached = static_cast<double>(report.prefill_tokens_saved) / static_cast<double>(report.prompt_tokens);
-  return cached * wanted.price_cached + (1 - cached) * wanted.price_uncached;
+Arm arm_of(const sim::Report& report) {
+  Arm arm;
+  arm.policy = report.policy;
+  arm.requests = report.requests;
+  arm.failed = report.failed;
+  arm.prefix_hit_ratio = report.prefix_hit_ratio;
+  arm.prompt_tokens = report.prompt_tokens;
+  arm.prefill_tokens_computed = report.prefill_tokens_computed;
+  arm.prefill_tokens_saved = report.prefill_tokens_saved;
+  arm.ttft_ms_p50 = report.ttft_ms.p50;
+  arm.ttft_ms_p90 = report.ttft_ms.p90;
+  arm.ttft_ms_p99 = report.ttft_ms.p99;
+  arm.output_tokens_per_s = report.output_tokens_per_s;
+  return arm;
 }
 
 std::string as_json(const std::vector<sim::Report>& arms, const Wanted& wanted) {
   JsonWriter json;
   json.object().key("arms").array();
   for (const sim::Report& arm : arms) {
-    json.object().member("policy", arm.policy).member("requests", arm.requests).member("failed", arm.failed);
-    json.member("prefix_hit_ratio", arm.prefix_hit_ratio);
-    json.key("prefill_tokens").object();
-    json.member("computed", arm.prefill_tokens_computed).member("saved", arm.prefill_tokens_saved).end();
-    json.key("ttft_ms").object();
-    json.member("p50", arm.ttft_ms.p50).member("p90", arm.ttft_ms.p90).member("p99", arm.ttft_ms.p99);
-    json.member("mean", arm.ttft_ms.mean).end();
-    json.member("output_tokens_per_s", arm.output_tokens_per_s);
-    json.member("cost_per_million_tokens", cost(arm, wanted));
+    json.object();
+    write_arm(json, arm_of(arm), wanted.prices);
     json.member("seconds", arm.seconds).member("preemptions", arm.preemptions);
     json.member("predictions", arm.predictions).member("predictions_equal", arm.predictions_equal);
     json.member("frames_lost", arm.frames_lost).member("replays_asked", arm.replays_asked);
@@ -113,24 +116,9 @@ std::string as_table(const std::vector<sim::Report>& arms, const Wanted& wanted)
                 wanted.options.engines, 100 * working_set_share(wanted.options),
                 static_cast<unsigned long long>(wanted.options.seed));
   std::string out = line;
-  std::snprintf(line, sizeof line, "%-17s %8s %6s %6s %19s %22s %8s %7s\n", "", "", "", "prefix", "prefill tokens",
-                "TTFT ms", "output", "cost");
-  out += line;
-  std::snprintf(line, sizeof line, "%-17s %8s %6s %6s %9s %9s %7s %7s %6s %8s %7s\n", "policy", "requests", "failed", "hits",
-                "computed", "saved", "p50", "p90", "p99", "tok/s", "per M");
-  out += line;
-  for (const sim::Report& arm : arms) {
-    std::snprintf(line, sizeof line, "%-17s %8llu %6llu %5.1f%% %9llu %9llu %7.0f %7.0f %6.0f %8.0f %7.2f\n",
-                  arm.policy.c_str(), static_cast<unsigned long long>(arm.requests),
-                  static_cast<unsigned long long>(arm.failed), 100 * arm.prefix_hit_ratio,
-                  static_cast<unsigned long long>(arm.prefill_tokens_computed),
-                  static_cast<unsigned long long>(arm.prefill_tokens_saved), arm.ttft_ms.p50, arm.ttft_ms.p90,
-                  arm.ttft_ms.p99, arm.output_tokens_per_s, cost(arm, wanted));
-    out += line;
-  }
-  std::snprintf(line, sizeof line, "\nprefix hits as the engines count them; cost per million prompt tokens at %g cached : %g computed\n",
-                wanted.price_cached, wanted.price_uncached);
-  return out + line;
+  std::vector<Arm> rows;
+  for (const sim::Report& arm : arms) rows.push_back(arm_of(arm));
+  return out + arms_table(rows, wanted.prices);
 }
 
 void complete(Wanted& wanted) {

@@ -7,8 +7,11 @@ namespace {
 
 // The one list.
 constexpr std::array kCommands = {
+    Command{"demo", "a gateway, simulated engines and conversations: four policies compared", run_demo},
+    Command{"load", "send a workload over HTTP and measure it", run_load},
     Command{"tokenize", "text or a chat on standard input -> token ids", run_tokenize},
     Command{"config check", "name every fault of a configuration file", run_config_check},
+    Command{"serve", "the gateway: sends every request to the engine that holds its prefix", run_serve},
     Command{"engine", "one simulated vLLM-compatible engine: HTTP, KV events, metrics", run_engine},
     Command{"config docs", "print the page of all options", run_config_docs},
     Command{"blocks", "token ids -> the block hashes that an engine computes", run_blocks},

@@ -49,11 +49,14 @@ int run_blocks(std::span<const std::string> args);
 int run_completion(std::span<const std::string> args);
 int run_config_docs(std::span<const std::string> args);
 int run_config_check(std::span<const std::string> args);
-int run_tokenize(std::span<const std::string> args);
 int run_engine(std::span<const std::string> args);
+int run_demo(std::span<const std::string> args);
 int run_events_decode(std::span<const std::string> args);
+int run_load(std::span<const std::string> args);
 int run_policies(std::span<const std::string> args);
+int run_serve(std::span<const std::string> args);
 int run_simulate(std::span<const std::string> args);
+int run_tokenize(std::span<const std::string> args);
 int run_version(std::span<const std::string> args);
 
 }  // namespace warmpath::app

@@ -101,6 +101,7 @@ struct Loadgen::Impl {
                                                                               : api::Endpoint::kCompletions));
     call.headers.add("Content-Type", "application/json");
     call.headers.add("x-request-id", "load-" + std::to_string(id));
+    if (options.engine_times == EngineTimes::kAsk) call.headers.add("x-warmpath-timing", "1");
     if (!options.authorization.empty()) call.headers.add("Authorization", options.authorization);
     call.body = std::make_shared<const std::string>(std::move(body).value());
     call.timeouts = options.timeouts;

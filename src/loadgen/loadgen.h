@@ -6,8 +6,8 @@
 //   std::string json = report_json(load.report());
 //
 // Open loops never wait for answers: a request is sent when it is due (coordinated omission is avoided; how late it was
-// sent is in the report). Latencies are the client's own clock unless an answer carries engine time (`timing` member of
-// the usage that the simulated engine writes when asked): then those are reported beside it.
+// sent is in the report). Latencies are the client's own clock unless an answer carries engine time (the `warmpath`
+// member that the simulated engine writes when asked): then those are reported beside it.
 // Thread rule: one Loop's thread.
 #pragma once
 
@@ -28,6 +28,8 @@
 namespace warmpath::loadgen {
 
 enum class Api : std::uint8_t { kChat, kCompletions };
+// kAsk: sends `x-warmpath-timing: 1`, and a simulated engine answers with its own times.
+enum class EngineTimes : std::uint8_t { kNone, kAsk };
 
 struct Options {
   http::Url url;                      // base URL
@@ -36,6 +38,7 @@ struct Options {
   Api api = Api::kChat;
   bool stream = true;
   std::string authorization;          // header value; empty: none
+  EngineTimes engine_times = EngineTimes::kAsk;
   http::ClientTimeouts timeouts{.connect = std::chrono::seconds(5),
                                 .first_byte = std::chrono::minutes(30),
                                 .idle = std::chrono::minutes(10)};
