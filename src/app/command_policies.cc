@@ -43,7 +43,8 @@ int run_policies(std::span<const std::string> args) {
   flags.format(&format);
   flags.example("warmpath policies", "name, formula and needs of each");
   flags.example("warmpath policies --format json", "the same for programs");
-  flags.note("Needs: nothing; guess, a chain of hashes over the text; exact, the engine's own token ids and its KV events.");
+  flags.note(
+      "Needs: nothing; guess, a chain of hashes over the text; exact, the engine's own token ids and its KV events.");
   if (const auto code = flags.read(args)) return *code;
   return print(format == config::Format::kJson ? as_json() : as_table()) ? 0 : 1;
 }

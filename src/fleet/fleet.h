@@ -26,13 +26,13 @@ namespace warmpath::fleet {
 // One engine, that is one data-parallel rank of one server process.
 struct EngineInfo {
   EngineId id{};
-  std::string name{};                  // unique in the pool: "http://10.0.0.7:8000" or "…#1" for rank 1
-  std::string url{};                   // base URL of its HTTP server
-  std::optional<std::uint32_t> rank{}; // set: pin with X-data-parallel-rank
-  std::vector<std::string> models{};   // model and adapter names it serves; empty: any
-  std::uint32_t block_tokens = 0;      // 0: not known
-  std::uint64_t kv_tokens = 0;         // KV capacity in tokens; 0: not known
-  bool has_events = false;             // its KV events are followed
+  std::string name{};                   // unique in the pool: "http://10.0.0.7:8000" or "…#1" for rank 1
+  std::string url{};                    // base URL of its HTTP server
+  std::optional<std::uint32_t> rank{};  // set: pin with X-data-parallel-rank
+  std::vector<std::string> models{};    // model and adapter names it serves; empty: any
+  std::uint32_t block_tokens = 0;       // 0: not known
+  std::uint64_t kv_tokens = 0;          // KV capacity in tokens; 0: not known
+  bool has_events = false;              // its KV events are followed
 };
 
 // A load sample as scraped or pushed. Unknown values are nullopt. Values that cannot be (NaN, infinite, negative) are
@@ -50,9 +50,16 @@ enum class Liveness : std::uint8_t { kUnknown, kUp, kDown, kDraining };
 std::string_view liveness_name(Liveness liveness);  // "unknown", "up", "down", "draining"
 
 // What happened to an engine.
-struct Added { EngineInfo info; };              // new, or its facts changed (same id)
-struct Removed { EngineId engine; };            // gone for good; its id is not used again
-struct LivenessChanged { EngineId engine; Liveness liveness = Liveness::kUp; };
+struct Added {
+  EngineInfo info;
+};  // new, or its facts changed (same id)
+struct Removed {
+  EngineId engine;
+};  // gone for good; its id is not used again
+struct LivenessChanged {
+  EngineId engine;
+  Liveness liveness = Liveness::kUp;
+};
 using Change = std::variant<Added, Removed, LivenessChanged>;
 
 // One engine at the moment of a decision. Plain numbers only: what policies may see.

@@ -10,10 +10,10 @@
 namespace warmpath::fleet {
 namespace {
 
-using ::testing::ElementsAre;
-using ::testing::IsEmpty;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
 
 Instant at_ms(std::int64_t ms) { return Instant(milliseconds(ms)); }
 

@@ -8,10 +8,10 @@ Verdict Gate::admit(std::span<const fleet::EngineView> candidates, std::size_t i
                   options_.retry_after};
   }
   if (inflight_requests >= options_.inflight_requests_max) {
-    return Refuse{{ErrorKind::kUnavailable, "the router has its maximum of " +
-                                                std::to_string(options_.inflight_requests_max) +
-                                                " requests in flight; try again later"},
-                  options_.retry_after};
+    return Refuse{
+        {ErrorKind::kUnavailable, "the router has its maximum of " + std::to_string(options_.inflight_requests_max) +
+                                      " requests in flight; try again later"},
+        options_.retry_after};
   }
   return Admit{};
 }

@@ -19,7 +19,7 @@ namespace warmpath::flow {
 
 struct Admit {};
 struct Refuse {
-  Error error;              // kUnavailable; kNotFound is api's business
+  Error error;  // kUnavailable; kNotFound is api's business
   Duration retry_after{0};
 };
 using Verdict = std::variant<Admit, Refuse>;

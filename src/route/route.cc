@@ -94,8 +94,8 @@ void Core::Impl::on(const Arrived& input, Instant now, std::vector<Effect>& out)
   forward(flight, now, out);
 }
 
-// Takes the engines already tried out of `engines`; and, where others are left, the other ranks of a server process that
-// could not be reached.
+// Takes the engines already tried out of `engines`; and, where others are left, the other ranks of a server process
+// that could not be reached.
 void Core::Impl::leave_out_tried(const InFlight& flight) {
   std::erase_if(engines, [&](const fleet::EngineView& view) { return contains(flight.tried, view.id); });
   if (flight.unreached_urls.empty()) return;
@@ -160,7 +160,8 @@ void Core::Impl::forward(InFlight& flight, Instant now, std::vector<Effect>& out
                                 .receipt = decision.receipt,
                                 .predicted_cached_tokens = decision.predicted_cached_tokens,
                                 .reported_cached_tokens = std::nullopt});
-  out.push_back(Forward{request.id, decision.engine, flight.attempt, decision.predicted_cached_tokens, decision.receipt});
+  out.push_back(
+      Forward{request.id, decision.engine, flight.attempt, decision.predicted_cached_tokens, decision.receipt});
 }
 
 void Core::Impl::on(const FirstByte& input, Instant now, std::vector<Effect>& /*out*/) {
@@ -199,15 +200,16 @@ std::optional<Error> Core::Impl::why_no_retry(const InFlight& flight, const Fail
   }
   if (flight.deaths >= options.poison_deaths_max) {
     ++totals.poisoned_total;
-    return Error{ErrorKind::kUpstream, "the request was given up: " + std::to_string(flight.deaths) +
-                                           " engines broke off while they had it"};
+    return Error{ErrorKind::kUpstream,
+                 "the request was given up: " + std::to_string(flight.deaths) + " engines broke off while they had it"};
   }
   if (flight.attempt >= options.attempts_max) {
     return Error{failed.kind, "the request was given up after " + tried + " failed, the maximum"};
   }
   books.candidates(flight.request.model, now, engines);
   leave_out_tried(flight);
-  if (engines.empty()) return Error{failed.kind, "the request was given up after " + tried + " failed; no other is available"};
+  if (engines.empty())
+    return Error{failed.kind, "the request was given up after " + tried + " failed; no other is available"};
   return std::nullopt;
 }
 

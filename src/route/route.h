@@ -9,14 +9,15 @@
 // Every Arrived gets exactly one of Forward or Reject; a Failed before the client saw a byte gets Forward to another
 // engine, or Reject. Every request ends with one of Finished, Failed (answered by Reject) or ClientGone (answered by
 // Cancel): then its books are empty again. Inputs about requests that are not in flight, and a Failed of an engine that
-// no longer has the request, are late news and ignored. An Arrived with an id in flight is a bug of the caller (WP_CHECK).
+// no longer has the request, are late news and ignored. An Arrived with an id in flight is a bug of the caller
+// (WP_CHECK).
 //
-// What is decided when: at the forward, not at the arrival, the chain is matched against the index, the tables of guesses
-// and the fleet's view, so a retry is a fresh decision without the engines already tried.
+// What is decided when: at the forward, not at the arrival, the chain is matched against the index, the tables of
+// guesses and the fleet's view, so a retry is a fresh decision without the engines already tried.
 //
 // Cost: Arrived O(chain + engines); the others O(1) on average (Failed with retry as Arrived). Memory: at most
-// gate.inflight_requests_max requests with their chains (freed at the first byte), receipts_max receipts, and the bounded
-// tables of guesses.
+// gate.inflight_requests_max requests with their chains (freed at the first byte), receipts_max receipts, and the
+// bounded tables of guesses.
 #pragma once
 
 #include <cstdint>
@@ -47,14 +48,22 @@ struct Usage {
 // Inputs.
 struct Arrived {
   RequestId id;
-  std::string model{};  // as engines know it (alias resolved); adapters included
+  std::string model{};                    // as engines know it (alias resolved); adapters included
   std::vector<BlockKey> chain{};          // empty: not exact
   std::vector<BlockKey> guessed_chain{};  // empty: none; blocks of the policy's guess_block_bytes()
   std::uint32_t prompt_tokens = 0;
 };
-struct FirstByte { RequestId id; };  // first body byte of the answer came from the engine: no retry from here on
-struct Progress { RequestId id; std::uint32_t tokens = 0; };  // implies the first byte
-struct Finished { RequestId id; std::optional<Usage> usage{}; };
+struct FirstByte {
+  RequestId id;
+};  // first body byte of the answer came from the engine: no retry from here on
+struct Progress {
+  RequestId id;
+  std::uint32_t tokens = 0;
+};  // implies the first byte
+struct Finished {
+  RequestId id;
+  std::optional<Usage> usage{};
+};
 struct Failed {
   RequestId id;
   EngineId engine;
@@ -66,12 +75,21 @@ struct Failed {
   // Whether it counts against the engine: connect failures and broken connections do; 429, 503 and 4xx answers do not.
   enum class Blame : std::uint8_t { kEngine, kNone } blame = Blame::kEngine;
 };
-struct ClientGone { RequestId id; };
-struct Sampled { fleet::Sample sample; };
-struct EngineChanged { fleet::Change change; };
+struct ClientGone {
+  RequestId id;
+};
+struct Sampled {
+  fleet::Sample sample;
+};
+struct EngineChanged {
+  fleet::Change change;
+};
 // What index knows of a publisher, handed in so that receipts and policies see it. After the engine's Added; lost until
 // the first one; of engines not known it is ignored.
-struct PublisherChanged { EngineId engine; blocks::PublisherState state = blocks::PublisherState::kLost; };
+struct PublisherChanged {
+  EngineId engine;
+  blocks::PublisherState state = blocks::PublisherState::kLost;
+};
 struct TimerFired {};
 using Input = std::variant<Arrived, FirstByte, Progress, Finished, Failed, ClientGone, Sampled, EngineChanged,
                            PublisherChanged, TimerFired>;
@@ -89,20 +107,25 @@ struct Reject {
   Error error;
   Duration retry_after{0};  // 0: say nothing
 };
-struct Cancel { RequestId id; EngineId engine; };  // close the exchange with the engine
-struct ArmTimer { Instant at; };
+struct Cancel {
+  RequestId id;
+  EngineId engine;
+};  // close the exchange with the engine
+struct ArmTimer {
+  Instant at;
+};
 using Effect = std::variant<Forward, Reject, Cancel, ArmTimer>;
 
 struct CoreOptions {
   const schedule::Policy* policy = nullptr;
   std::uint64_t seed = 0;
-  std::uint32_t attempts_max = 3;              // engines tried for one request
+  std::uint32_t attempts_max = 3;  // engines tried for one request
   Duration recent_ttl = std::chrono::seconds(2);
   std::size_t recent_entries_max = 65'536;
-  std::size_t receipts_max = 1'024;            // kept for `decisions`
+  std::size_t receipts_max = 1'024;  // kept for `decisions`
   flow::GateOptions gate;
-  std::uint32_t block_tokens = 64;             // the router block; with an index: the index's, whatever stands here
-  std::uint32_t poison_deaths_max = 2;         // a request that broke this many engines is not tried again
+  std::uint32_t block_tokens = 64;                 // the router block; with an index: the index's, whatever stands here
+  std::uint32_t poison_deaths_max = 2;             // a request that broke this many engines is not tried again
   Duration retry_after = std::chrono::seconds(1);  // told when all engines refused
   fleet::FleetOptions fleet;
 };
@@ -110,7 +133,7 @@ struct CoreOptions {
 // Predicted against reported, per engine: the proof on live traffic. Only exact predictions are in it.
 struct EngineProof {
   EngineId engine;
-  std::uint64_t requests = 0;            // finished with usage that told cached_tokens
+  std::uint64_t requests = 0;  // finished with usage that told cached_tokens
   std::uint64_t predicted_cached_tokens = 0;
   std::uint64_t reported_cached_tokens = 0;
   std::uint64_t requests_equal = 0;

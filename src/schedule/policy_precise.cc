@@ -44,7 +44,9 @@ class PrecisePolicy final : public Policy {
   std::string_view summary() const override {
     return "The engine that holds most of the prompt, known from its KV events, weighed against its load.";
   }
-  std::string_view formula() const override { return "3*prefix + 2*queue + 2*kv, prefix = trust * matched blocks / blocks"; }
+  std::string_view formula() const override {
+    return "3*prefix + 2*queue + 2*kv, prefix = trust * matched blocks / blocks";
+  }
   Needs needs() const override { return Needs::kExact; }
   std::uint32_t guess_block_bytes() const override { return kGuessBlockTokens * kBytesPerToken; }
   std::size_t guess_capacity(std::uint64_t kv_tokens) const override {

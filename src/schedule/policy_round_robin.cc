@@ -9,7 +9,9 @@ class RoundRobinPolicy final : public Policy {
  public:
   std::string_view name() const override { return "round-robin"; }
   std::string_view summary() const override { return "One engine after the other, by id."; }
-  std::string_view formula() const override { return "turn = 1 for candidate (decisions mod candidates) by id, else 0"; }
+  std::string_view formula() const override {
+    return "turn = 1 for candidate (decisions mod candidates) by id, else 0";
+  }
   Needs needs() const override { return Needs::kNothing; }
 
   void score(const View& view, std::vector<std::vector<ScoreLine>>& lines) const override {

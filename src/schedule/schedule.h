@@ -4,8 +4,8 @@
 //   auto policy = find_policy("precise");
 //   Decision decision = decide(**policy, view, random);
 //
-// A policy is one file (policy_NAME.cc), one line in the list (policies.cc), one test; the conformance tests run over the
-// list. The scores that several policies share are in scores.h.
+// A policy is one file (policy_NAME.cc), one line in the list (policies.cc), one test; the conformance tests run over
+// the list. The scores that several policies share are in scores.h.
 //
 // Thread rule: policies are const and shared; decide() runs on the brain. Cost: O(candidates x scorers), one small
 // allocation per candidate: about 0.1 us each (schedule_bench).
@@ -32,8 +32,8 @@ struct Candidate {
   fleet::EngineView engine;
   // Exact: leading router blocks held, by tier (cumulative); guesses: what was routed there a moment ago.
   std::array<std::uint32_t, blocks::kTierCount> matched_blocks{};
-  std::uint32_t recent_blocks = 0;        // by requests just routed (router blocks)
-  std::uint32_t approximate_blocks = 0;   // by the approximate table (guess blocks)
+  std::uint32_t recent_blocks = 0;       // by requests just routed (router blocks)
+  std::uint32_t approximate_blocks = 0;  // by the approximate table (guess blocks)
   blocks::PublisherState publisher = blocks::PublisherState::kLost;
 };
 
@@ -44,11 +44,11 @@ inline constexpr Duration kSampleStaleAfter = std::chrono::seconds(5);
 struct View {
   std::span<const Candidate> candidates;  // sorted by engine id; at least one
   std::uint32_t prompt_tokens = 0;
-  std::uint32_t chain_blocks = 0;         // router blocks of the prompt; 0: not exact
-  std::uint32_t block_tokens = 0;         // router block
-  std::uint32_t guessed_blocks = 0;       // guess blocks of the prompt
-  std::uint32_t guess_block_tokens = 0;   // tokens that one guess block stands for (4 bytes a token)
-  std::uint64_t decisions = 0;            // made by this pool before this one: for round robin
+  std::uint32_t chain_blocks = 0;        // router blocks of the prompt; 0: not exact
+  std::uint32_t block_tokens = 0;        // router block
+  std::uint32_t guessed_blocks = 0;      // guess blocks of the prompt
+  std::uint32_t guess_block_tokens = 0;  // tokens that one guess block stands for (4 bytes a token)
+  std::uint64_t decisions = 0;           // made by this pool before this one: for round robin
   Instant now;
 };
 
@@ -56,7 +56,7 @@ struct View {
 struct ScoreLine {
   std::string_view scorer;  // "prefix", "queue", "kv"
   double weight = 0;
-  double score = 0;         // 0..1
+  double score = 0;  // 0..1
 };
 struct CandidateReceipt {
   EngineId engine;
@@ -81,14 +81,14 @@ struct Receipt {
   std::vector<CandidateReceipt> candidates;  // sorted by engine
   std::size_t candidates_total = 0;          // more than candidates.size() when only the best were kept
   EngineId chosen;
-  std::uint32_t ties = 1;   // candidates with the best total; the seeded stream chose among them
+  std::uint32_t ties = 1;  // candidates with the best total; the seeded stream chose among them
 };
 
 struct Decision {
   EngineId engine;
   std::size_t candidate = 0;  // its place in view.candidates
   std::uint32_t predicted_cached_tokens = 0;
-  bool exact = false;         // as in the receipt
+  bool exact = false;  // as in the receipt
   std::shared_ptr<const Receipt> receipt;
 };
 
@@ -124,11 +124,12 @@ std::span<const Policy* const> policies();
 // kInvalid naming the nearest policy and all there are.
 Result<const Policy*> find_policy(std::string_view name);
 
-// Whether a candidate's match of this prompt rests on the exact chain: there is one and the engine's events are followed.
+// Whether a candidate's match of this prompt rests on the exact chain: there is one and the engine's events are
+// followed.
 bool matches_exactly(const View& view, const Candidate& candidate);
-// Tokens of the prompt that a candidate is predicted to have cached: exact match (gpu tier) or recent entries, whichever
-// is deeper, else the guess; but never the whole prompt: at most prompt_tokens - 1, rounded down to the engine's block
-// (vLLM 0.32 looks up at most n-1 tokens).
+// Tokens of the prompt that a candidate is predicted to have cached: exact match (gpu tier) or recent entries,
+// whichever is deeper, else the guess; but never the whole prompt: at most prompt_tokens - 1, rounded down to the
+// engine's block (vLLM 0.32 looks up at most n-1 tokens).
 std::uint32_t predicted_cached_tokens(const View& view, const Candidate& candidate);
 
 // Precondition (WP_CHECK): at least one candidate. The receipt is always made.

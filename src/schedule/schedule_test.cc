@@ -99,7 +99,8 @@ TEST_P(Conformance, TellsWhatItIs) {
   if (policy.needs() == Needs::kNothing) {
     EXPECT_EQ(policy.guess_block_bytes(), 0u);
   }
-  for (const std::uint64_t kv_tokens : {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{4'096}, std::uint64_t{307'328}}) {
+  for (const std::uint64_t kv_tokens :
+       {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{4'096}, std::uint64_t{307'328}}) {
     EXPECT_GT(policy.guess_capacity(kv_tokens), 0u);
   }
 }
@@ -233,7 +234,8 @@ TEST(PolicyListTest, AMistypedNameIsAnsweredWithTheNearestAndAll) {
   ASSERT_FALSE(found.ok());
   EXPECT_EQ(found.error().kind, ErrorKind::kInvalid);
   EXPECT_THAT(found.error().message, ::testing::HasSubstr("did you mean 'precise'?"));
-  for (const Policy* one : policies()) EXPECT_THAT(found.error().message, ::testing::HasSubstr(std::string(one->name())));
+  for (const Policy* one : policies())
+    EXPECT_THAT(found.error().message, ::testing::HasSubstr(std::string(one->name())));
   EXPECT_FALSE(find_policy("").ok());
 }
 
@@ -328,7 +330,8 @@ TEST(ApproximatePoliciesTest, WeightsAndTablesAreAsPublished) {
   candidates[0].engine.kv_usage = 0.5;
   candidates[1].engine.kv_usage = 0.5;
   RandomStream random(1, "picks");
-  // 12 of 15 blocks: 0.8. Weighted 1:1:1 the queue of one wins (1.3 against 1.5), 3:2:2 the prefix does (3.4 against 3).
+  // 12 of 15 blocks: 0.8. Weighted 1:1:1 the queue of one wins (1.3 against 1.5), 3:2:2 the prefix does (3.4 against
+  // 3).
   const Decision by_old = decide(old, view_of(candidates), random);
   EXPECT_EQ(by_old.engine, EngineId(1));
   EXPECT_DOUBLE_EQ(scores_of(*by_old.receipt, 0)["prefix"], 0.8);

@@ -71,7 +71,8 @@ void expect_all_answered(const Report& report, std::uint64_t requests) {
   EXPECT_EQ(report.requests, requests);
   EXPECT_EQ(report.failed, 0u);
   EXPECT_EQ(report.inflight_left, 0u);
-  EXPECT_EQ(std::accumulate(report.requests_by_engine.begin(), report.requests_by_engine.end(), std::uint64_t{0}), requests);
+  EXPECT_EQ(std::accumulate(report.requests_by_engine.begin(), report.requests_by_engine.end(), std::uint64_t{0}),
+            requests);
   EXPECT_GE(report.prefill_tokens_computed + report.prefill_tokens_saved, report.prompt_tokens);
 }
 
@@ -183,11 +184,12 @@ TEST(SimTest, PreciseBeatsTheOthersOnASharedPrefixWorkingSet) {
     arms[policy] = run_or_fail(shared_prefix(policy));
     expect_all_answered(arms[policy], 500);
     const Report& arm = arms[policy];
-    std::printf("%-17s hit ratio %.3f  computed %7llu saved %7llu  ttft ms p50 %6.1f p90 %6.1f p99 %7.1f  %6.1f tok/s  exact %.3f\n",
-                policy, arm.prefix_hit_ratio, static_cast<unsigned long long>(arm.prefill_tokens_computed),
-                static_cast<unsigned long long>(arm.prefill_tokens_saved), arm.ttft_ms.p50, arm.ttft_ms.p90,
-                arm.ttft_ms.p99, arm.output_tokens_per_s,
-                static_cast<double>(arm.predictions_equal) / static_cast<double>(arm.predictions));
+    std::printf(
+        "%-17s hit ratio %.3f  computed %7llu saved %7llu  ttft ms p50 %6.1f p90 %6.1f p99 %7.1f  %6.1f tok/s  exact "
+        "%.3f\n",
+        policy, arm.prefix_hit_ratio, static_cast<unsigned long long>(arm.prefill_tokens_computed),
+        static_cast<unsigned long long>(arm.prefill_tokens_saved), arm.ttft_ms.p50, arm.ttft_ms.p90, arm.ttft_ms.p99,
+        arm.output_tokens_per_s, static_cast<double>(arm.predictions_equal) / static_cast<double>(arm.predictions));
   }
   EXPECT_GE(arms["precise"].prefix_hit_ratio, 2 * arms["random"].prefix_hit_ratio);
   EXPECT_LE(2 * arms["precise"].ttft_ms.p90, arms["random"].ttft_ms.p90);
