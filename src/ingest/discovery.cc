@@ -41,9 +41,12 @@ std::optional<std::string> rank_endpoint(std::string_view endpoint, std::uint32_
   if (colon == std::string_view::npos) return std::nullopt;
   const auto port = parse_u64(rest.substr(colon + 1));
   if (!port || *port == 0 || *port + rank > 65'535) return std::nullopt;
-  const std::string_view told = rest.substr(0, colon);
-  if (is_wildcard(told)) return endpoint_text(host, *port + rank);
-  return "tcp://" + std::string(told) + ":" + std::to_string(*port + rank);
+  std::string_view told = rest.substr(0, colon);
+  const bool v6_wildcard = told == "::" || told == "[::]";
+  // To bind, "::" is more than "*": libzmq takes both families for it.
+  if (is_wildcard(told)) return endpoint_text(host == "*" && v6_wildcard ? "::" : host, *port + rank);
+  if (told.starts_with('[') && told.ends_with(']')) told = told.substr(1, told.size() - 2);
+  return endpoint_text(std::string(told), *port + rank);
 }
 
 Result<std::map<std::uint32_t, RankSource>> parse_event_sources(std::string_view json, const std::string& host) {

@@ -1,7 +1,5 @@
 #include "ingest/ingest.h"
 
-#include <spdlog/spdlog.h>
-
 #include <algorithm>
 #include <map>
 #include <mutex>
@@ -17,8 +15,15 @@ constexpr Duration kResolveRetry = std::chrono::seconds(1);
 // An empty answer is not believed at once while engines of the name still answer (reliability: a flapping resolver).
 constexpr int kMissesBeforeRemoval = 3;
 constexpr std::size_t kAddressesMax = 1'024;  // of one name
-constexpr Duration kSilenceMax = std::chrono::seconds(30);
 constexpr std::uint64_t kSilenceTokensMin = 1'024;
+constexpr int kSilenceLooks = 6;  // in a silence_max
+
+// One family: a dual-stack host is one engine.
+std::vector<io::Address> one_family(std::vector<io::Address> found) {
+  const auto is_v6 = [](const io::Address& address) { return address.ip.find(':') != std::string::npos; };
+  if (!std::all_of(found.begin(), found.end(), is_v6)) std::erase_if(found, is_v6);
+  return found;
+}
 
 }  // namespace
 
@@ -36,7 +41,7 @@ struct Ingest::Impl {
     std::map<std::string, Member> members;  // by address
   };
 
-  Impl(io::Loop& loop_in, IngestOptions options_in, index::Index* index_in, Sink& sink, observe::Registry& registry)
+  Impl(io::Loop& loop_in, IngestOptions options_in, index::Index* index_in, Sink& sink_in, observe::Registry& registry)
       : loop(loop_in),
         options(std::move(options_in)),
         client(http::HttpClient::create(loop, {.idle_per_origin_max = 2,
@@ -44,9 +49,11 @@ struct Ingest::Impl {
                                                .limits = {},
                                                .whole_body_bytes_max = options.page_bytes_max})),
         index(index_in),
-        shared{loop, *client, options, index, sink, registry},
+        sink(sink_in),
+        shared{loop, *client, options, index, sink_in, registry},
         silent(registry.gauge("warmpath_engines_silent",
-                              "Engines that got prompts for half a minute and sent no KV events.")) {}
+                              "Engines that got prompts for a while and sent no KV events.",
+                              {{"pool", options.pool}})) {}
 
   void resolve(Site& site) {
     site.resolving = io::resolve(loop, site.engine.url.host, site.engine.url.port, options.ask_timeout,
@@ -56,26 +63,24 @@ struct Ingest::Impl {
                                  });
   }
 
-  void resolved(Site& site, Result<std::vector<io::Address>> found) {
-    if (!found.ok()) {
-      if (site.members.empty() && site.why_not != found.error().message) {
-        spdlog::warn("engine {}: {}; it is looked up again", site.engine.url.text(), found.error().message);
-      }
-      site.why_not = found.error().message;  // members that stand are kept: their health decides
+  void resolved(Site& site, Result<std::vector<io::Address>> answer) {
+    if (!answer.ok() || answer->empty()) {
+      site.why_not = answer.ok() ? "the name has no address" : answer.error().message;
+      // Members that stand are kept: their health decides.
       site.timer = loop.after(kResolveRetry, [this, &site] { resolve(site); });
       return;
     }
+    const std::vector<io::Address> found = one_family(std::move(answer).value());
     site.why_not.clear();
-    const bool many = found->size() > 1 || site.members.size() > 1;
+    const bool many = found.size() > 1 || !site.members.empty();
     for (auto& [key, member] : site.members) ++member.misses;
-    for (const io::Address& address : *found) {
+    for (const io::Address& address : found) {
       if (site.members.size() >= kAddressesMax) break;
       Site::Member& member = site.members[address.text()];
       member.misses = 0;
       if (member.watch) continue;
-      const bool numeric = address.ip == site.engine.url.host;
       std::string name = site.engine.url.text();
-      if (many && !numeric) name += "@" + address.text();
+      if (many) name += "@" + address.text();
       member.watch = std::make_unique<EngineWatch>(shared, site.engine, address, std::move(name));
       member.watch->start();
     }
@@ -83,36 +88,44 @@ struct Ingest::Impl {
     site.timer = loop.after(options.resolve_interval, [this, &site] { resolve(site); });
   }
 
-  // Warns once an episode: prompts went there, no event came.
+  // Warns once an episode: prompts went there, no event came since its publisher was connected.
   void look_for_silence() {
     std::vector<EngineStatus> engines;
     for (const auto& site : sites) {
       for (const auto& [key, member] : site->members) member.watch->append_status(engines);
     }
-    int count = 0;
+    std::vector<std::pair<const EngineStatus*, std::uint64_t>> silent_now;
+    std::size_t count = 0;
     const Instant now = loop.now();
     {
       const std::lock_guard lock(mutex);
+      std::unordered_map<EngineId, Traffic> kept;
       for (const EngineStatus& engine : engines) {
-        if (!engine.engine || !engine.has_events || engine.batches > 0) continue;
-        const auto it = traffic.find(*engine.engine);
-        if (it == traffic.end() || it->second.tokens < kSilenceTokensMin || now - it->second.first < kSilenceMax) continue;
+        if (!engine.engine || !engine.has_events || engine.heard) continue;
+        const auto at = traffic.find(*engine.engine);
+        if (at == traffic.end()) continue;
+        Traffic& one = kept[*engine.engine] = at->second;
+        if (one.tokens < kSilenceTokensMin || now - one.first < options.silence_max) continue;
         ++count;
-        if (std::exchange(it->second.warned, true)) continue;
-        spdlog::warn(
-            "no KV events from {} though {} prompt tokens were routed to it; check that {} is its event address and that "
-            "prefix caching is on",
-            engine.name, it->second.tokens, engine.events);
+        if (!std::exchange(one.warned, true)) silent_now.emplace_back(&engine, one.tokens);
       }
+      traffic.swap(kept);
     }
-    silent.set(count);
-    silence_timer = loop.after(std::chrono::seconds(5), [this] { look_for_silence(); });
+    silent.set(static_cast<double>(count));
+    for (const auto& [engine, tokens] : silent_now) {
+      sink.warned("engine_silent", engine->name,
+                  "no KV events from " + engine->name + " though " + std::to_string(tokens) +
+                      " prompt tokens were routed to it; check that " + engine->events +
+                      " is its event address and that its prefix caching is on");
+    }
+    silence_timer = loop.after(options.silence_max / kSilenceLooks, [this] { look_for_silence(); });
   }
 
   io::Loop& loop;
   IngestOptions options;
   std::unique_ptr<http::HttpClient> client;
   index::Index* index;
+  Sink& sink;
   WatchShared shared;
   observe::Gauge& silent;
   std::vector<std::unique_ptr<Site>> sites;

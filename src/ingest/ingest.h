@@ -5,7 +5,12 @@
 //   ingest.add({.url = "http://10.0.0.7:8000"});
 //   ingest.start();
 //
-// It writes the index itself and hands everything else to the Sink. Engines that are down are waited for, for ever.
+// It writes the index itself and hands everything else to the Sink. Engines that are down are waited for, for ever; one
+// that was away, or whose process is another one, is asked everything again. A data-parallel rank is an engine of its
+// own; when their number changes, all ranks of the address are new engines.
+// Of a name with addresses of both families the IPv4 ones are taken: a dual-stack host is one engine, not two.
+// Engines with an API key: paths under /v1 answer 401, so their models stay unknown (taken as the pool's) and the rest
+// works. A metrics page that is missing or too large costs load figures, never the engine.
 // Thread rule: one Loop (not an I/O thread of the proxy); the Sink is called on it.
 // Bounds: a metrics page is read up to page_bytes_max; one scrape, one health check and one replay in flight per engine
 // or rank; back-off between failures.
@@ -70,6 +75,8 @@ class Sink {
   virtual void changed(const fleet::Change& change) = 0;  // Removed, LivenessChanged
   virtual void sampled(const fleet::Sample& sample) = 0;
   virtual void publisher_changed(EngineId engine, blocks::PublisherState state) = 0;
+  // For the log: "engine_silent", "no_kv_events", "models_hidden". Once an episode, never more than one a second.
+  virtual void warned(std::string_view /*event*/, std::string_view /*engine*/, std::string_view /*text*/) {}
 };
 
 struct IngestOptions {
@@ -81,6 +88,8 @@ struct IngestOptions {
   bool follow_events = true;                       // false: the pool has no tokenizer or its policy needs no events
   std::uint64_t seed = 0;                          // of jitters
   std::string model;                               // expected at the engines; empty: whatever they serve
+  std::string pool;                                // label of the metrics
+  Duration silence_max = std::chrono::seconds(30);  // prompts went to an engine for so long and no event came: warned
   events::FollowerOptions follower;
 };
 
@@ -94,7 +103,8 @@ struct EngineStatus {
   std::uint32_t block_tokens = 0;
   std::uint64_t kv_tokens = 0;
   std::string events;              // the source followed, or why there are none: "events disabled at the engine", …
-  bool has_events = false;
+  bool has_events = false;         // followed
+  bool heard = false;              // its publisher sent something since it was connected last
   blocks::PublisherState publisher = blocks::PublisherState::kLost;
   std::uint64_t batches = 0;       // applied
   std::uint64_t blocks_held = 0;
@@ -130,16 +140,17 @@ struct PageFigures {
   std::optional<std::uint32_t> block_tokens;
   std::optional<std::uint64_t> kv_tokens;
   std::optional<bool> prefix_caching;
+  std::optional<double> started_at_s;  // of the server process, unix time: another value is another process
 };
 PageFigures read_page(std::string_view page, std::optional<std::uint32_t> rank);
 
 // Block sizes of engines, asked once before the index exists (its router block depends on them): for each URL that
-// answers within `deadline`. Then `done`.
+// answers within `deadline`. Then `done`, once, on the loop; it may destroy the handle. Destroying it cancels.
 struct Survey {
   std::vector<std::uint32_t> block_tokens;  // of engines that told; may be empty
   std::vector<std::string> unanswered;      // URLs
 };
-void survey(io::Loop& loop, const std::vector<EngineAddress>& engines, Duration deadline,
-            std::function<void(Survey)> done);
+[[nodiscard]] std::unique_ptr<io::Pending> survey(io::Loop& loop, const std::vector<EngineAddress>& engines,
+                                                  Duration deadline, std::function<void(Survey)> done);
 
 }  // namespace warmpath::ingest

@@ -19,7 +19,7 @@ PublisherFeed::PublisherFeed(io::Loop& loop, Setup setup, index::Index& index, o
           setup_.seed),
       counters_{
           [&] {
-            const observe::Labels labels{{"engine", setup_.name}};
+            const observe::Labels labels{{"pool", setup_.pool}, {"engine", setup_.name}};
             const auto counter = [&](std::string_view name, std::string_view help) -> observe::Counter& {
               return registry.counter(name, help, labels);
             };
@@ -37,12 +37,20 @@ PublisherFeed::PublisherFeed(io::Loop& loop, Setup setup, index::Index& index, o
                 counter("warmpath_kv_replays_total", "Replays asked."),
                 counter("warmpath_kv_replays_failed_total", "Replays that brought nothing or broke off."),
                 counter("warmpath_kv_restarts_total", "Engine restarts noticed in the event stream."),
+                counter("warmpath_kv_batches_dropped_total", "Live batches beyond what may wait for a replay."),
                 registry.gauge("warmpath_kv_publisher_state", "0 exact, 1 partial, 2 suspect, 3 lost.", labels)};
           }()} {
   counters_.state.set(static_cast<double>(follower_.state()));
 }
 
 PublisherFeed::~PublisherFeed() = default;
+
+// Sockets of ours may be on the stack: they go with the next turn.
+void PublisherFeed::hurry() {
+  if (connected() || setup_.source.side == EventSource::Side::kBind) return;
+  if (live_) loop_.post([gone = std::shared_ptr<io::ZmqSocket>(std::move(live_))] {});
+  (void)open();  // the same address opened before
+}
 
 Result<void> PublisherFeed::open() {
   io::ZmqOptions options;
@@ -51,10 +59,24 @@ Result<void> PublisherFeed::open() {
   options.attach = setup_.source.side == EventSource::Side::kBind ? io::ZmqOptions::Attach::kBind
                                                                   : io::ZmqOptions::Attach::kConnect;
   options.topics = {""};  // identity comes from the connection, not from a topic's text
+  // What an older socket still has to say is not heard.
+  live_life_ = std::make_shared<int>(0);
+  const std::weak_ptr<int> alive = live_life_;
   auto socket = io::ZmqSocket::open(loop_, options,
-                                    {.message = [this](std::vector<std::string>&& frames) { on_live(std::move(frames)); },
-                                     .connected = [this] { step(events::Connected{}); },
-                                     .disconnected = [this] { step(events::Disconnected{}); }});
+                                    {.message =
+                                         [this, alive](std::vector<std::string>&& frames) {
+                                           if (!alive.expired()) on_live(std::move(frames));
+                                         },
+                                     .connected =
+                                         [this, alive] {
+                                           if (alive.expired()) return;
+                                           heard_ = false;
+                                           step(events::Connected{});
+                                         },
+                                     .disconnected =
+                                         [this, alive] {
+                                           if (!alive.expired()) step(events::Disconnected{});
+                                         }});
   if (!socket.ok()) return socket.error();
   live_ = std::move(socket).value();
   return {};
@@ -63,13 +85,19 @@ Result<void> PublisherFeed::open() {
 void PublisherFeed::on_live(std::vector<std::string>&& frames) {
   auto message = events::parse_live(frames);
   if (!message.ok()) return step(events::LiveBroken{});
+  heard_ = true;
   step(events::LiveBatch{message->seq, events::decode_batch(message->payload)});
 }
 
 void PublisherFeed::on_reply(std::vector<std::string>&& frames) {
   auto reply = events::parse_replay_reply(frames);
   if (!reply.ok()) return step(events::ReplayBroken{});
-  if (reply->end) return step(events::ReplayEnd{});
+  if (reply->end) {
+    // Over, unless the Follower asks anew: that is a socket of its own.
+    stop_replay();
+    return step(events::ReplayEnd{});
+  }
+  heard_ = true;
   step(events::ReplayBatch{reply->seq, events::decode_batch(reply->payload)});
 }
 
@@ -109,7 +137,6 @@ void PublisherFeed::perform(events::FollowerEffect& effect) {
   }
 }
 
-// The socket may be on the stack: it goes with the next turn.
 void PublisherFeed::stop_replay() {
   exchange_life_.reset();
   if (replay_) loop_.post([gone = std::shared_ptr<io::ZmqSocket>(std::move(replay_))] {});
@@ -136,15 +163,20 @@ void PublisherFeed::ask_replay(PublisherSeq start) {
 
 void PublisherFeed::publish_counters() {
   const events::FollowerCounters& c = follower_.counters();
-  counters_.batches.raise_to(c.batches_applied);
-  counters_.duplicate.raise_to(c.batches_duplicate);
-  counters_.malformed_batches.raise_to(c.batches_malformed);
-  counters_.malformed_events.raise_to(c.events_malformed);
-  counters_.unknown_events.raise_to(c.events_unknown);
-  counters_.gaps.raise_to(c.gaps);
-  counters_.replays.raise_to(c.replays_asked);
-  counters_.replays_failed.raise_to(c.replays_failed);
-  counters_.restarts.raise_to(c.restarts);
+  const auto raise = [](observe::Counter& counter, std::uint64_t now, std::uint64_t& before) {
+    if (now > before) counter.add(now - before);
+    before = now;
+  };
+  raise(counters_.batches, c.batches_applied, published_.batches_applied);
+  raise(counters_.duplicate, c.batches_duplicate, published_.batches_duplicate);
+  raise(counters_.malformed_batches, c.batches_malformed, published_.batches_malformed);
+  raise(counters_.malformed_events, c.events_malformed, published_.events_malformed);
+  raise(counters_.unknown_events, c.events_unknown, published_.events_unknown);
+  raise(counters_.gaps, c.gaps, published_.gaps);
+  raise(counters_.replays, c.replays_asked, published_.replays_asked);
+  raise(counters_.replays_failed, c.replays_failed, published_.replays_failed);
+  raise(counters_.restarts, c.restarts, published_.restarts);
+  raise(counters_.batches_dropped, c.batches_dropped, published_.batches_dropped);
 }
 
 }  // namespace warmpath::ingest

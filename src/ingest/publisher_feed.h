@@ -21,6 +21,7 @@ class PublisherFeed {
     EngineId engine;
     std::string name;
     RankSource source;
+    std::string pool;
     events::FollowerOptions follower;
     std::uint64_t seed = 0;
   };
@@ -30,8 +31,13 @@ class PublisherFeed {
   PublisherFeed(const PublisherFeed&) = delete;
   PublisherFeed& operator=(const PublisherFeed&) = delete;
 
-  // kInvalid / kConflict: the address cannot be used.
+  // kInvalid / kConflict: the address cannot be used (now).
   Result<void> open();
+  // The engine is known to be back while the connection is not: connects at once instead of when libzmq's back-off ends.
+  void hurry();
+  bool connected() const { return follower_.state() != blocks::PublisherState::kLost; }
+  // Something readable came since the connection stands, live or as a reply.
+  bool heard() const { return heard_; }
   const events::Follower& follower() const { return follower_; }
   const RankSource& source() const { return setup_.source; }
 
@@ -50,7 +56,9 @@ class PublisherFeed {
   std::function<void(blocks::PublisherState)> state_changed_;
   events::Follower follower_;
   std::unique_ptr<io::ZmqSocket> live_;
+  std::shared_ptr<int> live_life_;  // of live_
   std::unique_ptr<io::ZmqSocket> replay_;
+  bool heard_ = false;
   std::shared_ptr<int> exchange_life_;  // of the replay exchange in flight: replies of older ones are not heard
   io::Timer timer_;
   std::shared_ptr<int> life_ = std::make_shared<int>(0);
@@ -69,9 +77,11 @@ class PublisherFeed {
     observe::Counter& replays;
     observe::Counter& replays_failed;
     observe::Counter& restarts;
+    observe::Counter& batches_dropped;
     observe::Gauge& state;
   };
   Counters counters_;
+  events::FollowerCounters published_;  // what counters_ have of the Follower's: the series outlives this feed
 };
 
 }  // namespace warmpath::ingest

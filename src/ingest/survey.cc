@@ -1,22 +1,24 @@
 #include <algorithm>
 #include <utility>
 
+#include "ingest/discovery.h"
 #include "ingest/ingest.h"
 
 namespace warmpath::ingest {
 namespace {
 
-// Lives until its callback was called.
-class Surveyor : public std::enable_shared_from_this<Surveyor> {
+class Surveyor final : public io::Pending {
  public:
   Surveyor(io::Loop& loop, std::function<void(Survey)> done)
       : loop_(loop), client_(http::HttpClient::create(loop, {})), done_(std::move(done)) {}
 
   void begin(const std::vector<EngineAddress>& engines, Duration deadline) {
-    self_ = shared_from_this();
     timer_ = loop_.after(deadline, [this] { finish(); });
     asks_.reserve(engines.size());
-    for (const EngineAddress& engine : engines) asks_.push_back(std::make_unique<Ask>(Ask{engine, {}, {}, {}, false}));
+    for (const EngineAddress& engine : engines) {
+      asks_.push_back(std::make_unique<Ask>());
+      asks_.back()->engine = engine;
+    }
     open_ = asks_.size();
     if (open_ == 0) return finish_later();
     for (auto& ask : asks_) resolve(*ask);
@@ -25,6 +27,7 @@ class Surveyor : public std::enable_shared_from_this<Surveyor> {
  private:
   struct Ask {
     EngineAddress engine;
+    io::Address address;
     std::unique_ptr<io::Pending> resolving;
     std::unique_ptr<http::ClientCall> call;
     io::Timer retry;
@@ -37,22 +40,38 @@ class Surveyor : public std::enable_shared_from_this<Surveyor> {
     ask.resolving = io::resolve(loop_, ask.engine.url.host, ask.engine.url.port, kAskTimeout,
                                 [this, &ask](Result<std::vector<io::Address>> found) {
                                   if (!found.ok() || found->empty()) return again(ask);
-                                  fetch(ask, found->front());
+                                  ask.address = found->front();
+                                  ask_page(ask);
                                 });
   }
 
-  void fetch(Ask& ask, const io::Address& address) {
+  void get(Ask& ask, std::string_view path, std::function<void(Result<http::HttpClient::Whole>)> answer) {
     http::ClientRequest request;
-    request.target = ask.engine.url.path + "/metrics";
-    ask.call = client_->fetch({address, ask.engine.url.host_header(), ask.engine.tls}, std::move(request), kAskTimeout,
-                              [this, &ask](Result<http::HttpClient::Whole> answer) {
-                                if (!answer.ok()) return again(ask);
-                                ask.answered = true;
-                                if (const auto block = read_page(answer->body, std::nullopt).block_tokens) {
-                                  survey_.block_tokens.push_back(*block);
-                                }
-                                if (--open_ == 0) finish_later();
-                              });
+    request.target = ask.engine.url.path + std::string(path);
+    ask.call = client_->fetch({ask.address, ask.engine.url.host_header(), ask.engine.tls}, std::move(request), kAskTimeout,
+                              std::move(answer));
+  }
+
+  void ask_page(Ask& ask) {
+    get(ask, "/metrics", [this, &ask](Result<http::HttpClient::Whole> answer) {
+      if (!answer.ok()) return again(ask);
+      const auto block = read_page(answer->body, std::nullopt).block_tokens;
+      block ? answered(ask, block) : ask_server_info(ask);
+    });
+  }
+
+  void ask_server_info(Ask& ask) {
+    get(ask, "/server_info", [this, &ask](Result<http::HttpClient::Whole> answer) {
+      if (!answer.ok()) return again(ask);
+      const auto told = parse_server_info(answer->body, ask.address.ip);
+      answered(ask, told.ok() ? told->block_tokens : std::nullopt);
+    });
+  }
+
+  void answered(Ask& ask, std::optional<std::uint32_t> block_tokens) {
+    ask.answered = true;
+    if (block_tokens) survey_.block_tokens.push_back(*block_tokens);
+    if (--open_ == 0) finish_later();
   }
 
   void again(Ask& ask) {
@@ -64,13 +83,14 @@ class Surveyor : public std::enable_shared_from_this<Surveyor> {
   }
 
   void finish() {
-    const auto self = std::exchange(self_, nullptr);
     for (const auto& ask : asks_) {
       if (!ask->answered) survey_.unanswered.push_back(ask->engine.url.text());
     }
     asks_.clear();
+    // The last: the handle may go with it.
     const auto done = std::move(done_);
-    done(std::move(survey_));
+    Survey survey = std::move(survey_);
+    done(std::move(survey));
   }
 
   io::Loop& loop_;
@@ -80,14 +100,15 @@ class Surveyor : public std::enable_shared_from_this<Surveyor> {
   std::size_t open_ = 0;
   Survey survey_;
   io::Timer timer_;
-  std::shared_ptr<Surveyor> self_;
 };
 
 }  // namespace
 
-void survey(io::Loop& loop, const std::vector<EngineAddress>& engines, Duration deadline,
-            std::function<void(Survey)> done) {
-  std::make_shared<Surveyor>(loop, std::move(done))->begin(engines, deadline);
+std::unique_ptr<io::Pending> survey(io::Loop& loop, const std::vector<EngineAddress>& engines, Duration deadline,
+                                    std::function<void(Survey)> done) {
+  auto surveyor = std::make_unique<Surveyor>(loop, std::move(done));
+  surveyor->begin(engines, deadline);
+  return surveyor;
 }
 
 }  // namespace warmpath::ingest
