@@ -49,12 +49,14 @@ void declare(config::Flags& flags, Wanted& wanted) {
   flags.number("users", "N", "a closed loop of so many users instead of --rate; 0: open", &wanted.users, 0, 100'000);
   flags.number("groups", "N", "shared-prefix: system prompts", &wanted.shared.groups, 1, 1'000'000);
   flags.number("prompts", "N", "shared-prefix: questions to each", &wanted.shared.prompts_per_group, 1, 1'000'000);
-  flags.number("system-tokens", "N", "shared-prefix: length of a system prompt", &wanted.shared.system_prompt_tokens, 1, 1'000'000);
+  flags.number("system-tokens", "N", "length of a system prompt", &wanted.shared.system_prompt_tokens, 1, 1'000'000);
   flags.number("question-tokens", "N", "shared-prefix: length of a question", &wanted.shared.question_tokens, 1, 1'000'000);
-  flags.number("output-tokens", "N", "shared-prefix: length of an answer", &wanted.shared.output_tokens, 1, 1'000'000);
+  flags.number("output-tokens", "N", "length of an answer (multi-turn: mean)", &wanted.shared.output_tokens, 1, 1'000'000);
   flags.number("tenants", "N", "multi-turn: tenants, each with a system prompt", &wanted.turns.tenants, 1, 1'000'000);
   flags.number("conversations", "N", "multi-turn: conversations of each tenant", &wanted.turns.conversations_per_tenant, 1, 1'000'000);
   flags.number("turns", "N", "multi-turn: turns of each conversation", &wanted.turns.turns, 1, 10'000);
+  flags.number("user-tokens", "N", "multi-turn: mean length of a user's message", &wanted.turns.user_tokens, 1, 1'000'000);
+  flags.real("think", "S", "multi-turn: mean seconds between an answer and the next turn", &wanted.turns.think_seconds, 0, 86'400);
   flags.real("event-loss", "SHARE", "share of KV-event frames that the link loses", &wanted.options.link.event_loss, 0, 1);
   flags.duration("scrape-interval", "how often engines are asked for their load", &wanted.options.scrape_interval);
   flags.number("seed", "N", "the run's seed: workload, links and ties", &wanted.options.seed);
@@ -124,7 +126,10 @@ std::string as_table(const std::vector<sim::Report>& arms, const Wanted& wanted)
 void complete(Wanted& wanted) {
   sim::SimOptions& options = wanted.options;
   if (wanted.workload == "multi-turn") {
-    options.workload.population = wanted.turns;
+    workload::MultiTurn turns = wanted.turns;
+    turns.system_prompt_tokens = wanted.shared.system_prompt_tokens;
+    turns.output_tokens = wanted.shared.output_tokens;
+    options.workload.population = turns;
   } else {
     options.workload.population = wanted.shared;
   }

@@ -25,7 +25,7 @@ std::string_view role_name(workload::Role role) {
 struct Loadgen::Impl {
   // One request on its way.
   struct Active final : http::ResponseSink {
-    Active(Impl& owner, workload::Request request) : owner(owner), request(std::move(request)) {}
+    Active(Impl& owner_in, workload::Request request_in) : owner(owner_in), request(std::move(request_in)) {}
     void on_head(const http::ResponseHead& head) override { answer.head(head.status); }
     void on_body(std::string_view bytes) override {
       answer.feed(bytes, owner.now_seconds() - sent_at);
