@@ -16,9 +16,10 @@ constexpr std::size_t kSecretBytesMax = 4u << 10;
 constexpr Duration kProofInterval = std::chrono::seconds(10);
 constexpr Duration kProofWarnEvery = std::chrono::minutes(5);
 constexpr std::uint64_t kProofRequestsMin = 50;
-constexpr double kProofShare = 0.05;        // of a mean prompt
-constexpr double kProofTokensMin = 64;      // below that nothing is lost by being wrong
+constexpr double kProofShare = 0.05;    // of a mean prompt
+constexpr double kProofTokensMin = 64;  // below that nothing is lost by being wrong
 constexpr Duration kEngineWatch = std::chrono::milliseconds(500);
+constexpr Duration kSurveyMax = std::chrono::seconds(3);
 
 std::uint64_t random_bits() {
   std::random_device device;
@@ -65,6 +66,8 @@ Result<void> PoolRun::load(std::string name) {
   options.aliases = config_.aliases;
   options.arrivals_max = gateway_.limits.requests_max;
   options.usage = gateway_.include_usage ? api::UsageSplice::kAdd : api::UsageSplice::kKeep;
+  // Nothing is routed before engines are known, and those come from the ingest.
+  options.routed = [this](EngineId engine, std::uint64_t prompt_tokens) { ingest_->routed(engine, prompt_tokens); };
   pool_ = std::make_unique<proxy::Pool>(std::move(options), registry_, control_);
   return {};
 }
@@ -79,9 +82,9 @@ Result<void> PoolRun::load_engines() {
     address.adapters = engine.adapters;
     if (engine.kv) {
       const bool bind = engine.kv->side == config::KvSource::Side::kBind;
-      address.events = ingest::EventSource{
-          bind ? ingest::EventSource::Side::kBind : ingest::EventSource::Side::kConnect, engine.kv->events,
-          engine.kv->replay};
+      address.events =
+          ingest::EventSource{bind ? ingest::EventSource::Side::kBind : ingest::EventSource::Side::kConnect,
+                              engine.kv->events, engine.kv->replay};
     }
     if (url->tls) {
       std::optional<std::string> authority;
@@ -106,31 +109,46 @@ Result<std::uint64_t> PoolRun::secret() const {
   const std::string_view key = trim(*text);
   constexpr std::size_t kLeast = 16;
   if (key.size() < kLeast) {
-    return Error{ErrorKind::kInvalid, config_.secret_file + ": at least 16 characters are needed, there are " +
-                                          std::to_string(key.size())};
+    return Error{ErrorKind::kInvalid,
+                 config_.secret_file + ": at least 16 characters are needed, there are " + std::to_string(key.size())};
   }
   return RandomStream(stable_hash(key), "pool.secret").next();
 }
 
 void PoolRun::start() {
-  start_brain(config_.block_tokens != 0 ? config_.block_tokens : kBlockTokensDefault);
+  if (config_.block_tokens != 0 || !follows_events()) {
+    return start_with(config_.block_tokens != 0 ? config_.block_tokens : kBlockTokensDefault);
+  }
+  survey_ = ingest::survey(control_, engines_, kSurveyMax, [this](const ingest::Survey& survey) {
+    start_with(survey.block_tokens.empty() ? kBlockTokensDefault : index::router_block_tokens(survey.block_tokens));
+  });
+}
+
+void PoolRun::start_with(std::uint32_t block_tokens) {
   ingest::IngestOptions options;
   options.health_interval = gateway_.health_interval;
   options.scrape_interval = gateway_.scrape_interval;
   options.resolve_interval = gateway_.resolve_interval;
   options.model = config_.model;
-  feed_ = std::make_unique<EngineFeed>(control_, options, *this);
-  for (const ingest::EngineAddress& engine : engines_) feed_->add(engine);
-  feed_->start();
+  options.pool = name_;
+  options.seed = random_bits();
+  options.follow_events = follows_events();
+  if (options.follow_events) index_ = std::make_unique<index::Index>(index::IndexOptions{.space = space(block_tokens)});
+  ingest_ = std::make_unique<ingest::Ingest>(control_, options, index_.get(), *this, registry_);
+  start_brain(block_tokens);
+  for (const ingest::EngineAddress& engine : engines_) ingest_->add(engine);
+  ingest_->start();
   engine_timer_ = control_.after(kEngineWatch, [this] { watch_engines(); });
   proof_timer_ = control_.after(kProofInterval, [this] { watch_proofs(); });
 }
 
+bool PoolRun::follows_events() const { return tokenizer_ && policy_->needs() == schedule::Needs::kExact; }
+
+blocks::KeySpace PoolRun::space(std::uint32_t block_tokens) const {
+  return {secret_, config_.model.empty() ? name_ : config_.model, block_tokens};
+}
+
 void PoolRun::start_brain(std::uint32_t block_tokens) {
-  const blocks::KeySpace space(secret_, config_.model.empty() ? name_ : config_.model, block_tokens);
-  if (tokenizer_ && policy_->needs() == schedule::Needs::kExact) {
-    index_ = std::make_unique<index::Index>(index::IndexOptions{.space = space});
-  }
   route::CoreOptions core;
   core.policy = policy_;
   core.seed = config_.seed != 0 ? config_.seed : random_bits();
@@ -142,7 +160,7 @@ void PoolRun::start_brain(std::uint32_t block_tokens) {
   const bool ids_wanted = policy_->needs() == schedule::Needs::kExact;
   pool_->start(core, index_.get(),
                std::make_shared<const prompt::Encoder>(
-                   ids_wanted ? tokenizer_ : nullptr, space,
+                   ids_wanted ? tokenizer_ : nullptr, space(block_tokens),
                    prompt::Guess{policy_->guess_block_bytes(), policy_->guess_blocks_max()}));
   if (log_ != nullptr) {
     log_->info("pool", {{"pool", std::string_view(name_)},
@@ -170,9 +188,13 @@ void PoolRun::engine_found(ingest::Found engine) {
 
 void PoolRun::changed(const fleet::Change& change) { pool_->changed(change); }
 
+void PoolRun::warned(std::string_view event, std::string_view engine, std::string_view text) {
+  if (log_ != nullptr) log_->warn(event, {{"pool", std::string_view(name_)}, {"engine", engine}, {"why", text}});
+}
+
 // One line an engine when it is first known and whenever its state changes: the start-up summary, kept up to date.
 void PoolRun::watch_engines() {
-  for (const ingest::EngineStatus& status : feed_->status()) tell(status);
+  for (const ingest::EngineStatus& status : ingest_->status()) tell(status);
   engine_timer_ = control_.after(kEngineWatch, [this] { watch_engines(); });
 }
 
@@ -188,14 +210,15 @@ void PoolRun::tell(const ingest::EngineStatus& status) {
   last = std::move(line);
   if (log_ == nullptr) return;
   const auto level = status.liveness == fleet::Liveness::kDown ? config::LogLevel::kWarning : config::LogLevel::kInfo;
-  log_->line(level, "engine", {{"pool", std::string_view(name_)},
-                               {"engine", std::string_view(status.name)},
-                               {"liveness", liveness},
-                               {"why", std::string_view(status.why_not)},
-                               {"models", std::string_view(status.models)},
-                               {"block_tokens", std::uint64_t{status.block_tokens}},
-                               {"kv_tokens", status.kv_tokens},
-                               {"events", std::string_view(status.events)}});
+  log_->line(level, "engine",
+             {{"pool", std::string_view(name_)},
+              {"engine", std::string_view(status.name)},
+              {"liveness", liveness},
+              {"why", std::string_view(status.why_not)},
+              {"models", std::string_view(status.models)},
+              {"block_tokens", std::uint64_t{status.block_tokens}},
+              {"kv_tokens", status.kv_tokens},
+              {"events", std::string_view(status.events)}});
 }
 
 // Predicted against reported: a lasting difference means that prompts are not what the engine makes of them.
@@ -208,8 +231,10 @@ void PoolRun::watch_proofs() {
     const double allowed = std::max(kProofTokensMin, kProofShare * mean_prompt);
     Doubt& doubt = doubts_[proof.engine];
     const bool differs = proof.absolute_error_tokens_recent > allowed;
-    registry_.gauge("warmpath_proof_differs", "1 while predicted and reported cached tokens differ lastingly.",
-                    {{"pool", name_}, {"engine", engine->info.name}}).set(differs ? 1 : 0);
+    registry_
+        .gauge("warmpath_proof_differs", "1 while predicted and reported cached tokens differ lastingly.",
+               {{"pool", name_}, {"engine", engine->info.name}})
+        .set(differs ? 1 : 0);
     const bool due = !doubt.differs || control_.now() - doubt.warned_at > kProofWarnEvery;
     doubt.differs = differs;
     if (!differs || !due || log_ == nullptr) continue;
@@ -234,8 +259,13 @@ admin::PoolReport PoolRun::report(std::size_t decisions_max) const {
   if (out.model.empty()) {
     if (const auto resolved = pool_->resolve("")) out.model = resolved->engine_model;
   }
-  if (!feed_) return out;
-  for (ingest::EngineStatus& status : feed_->status()) {
+  if (!ingest_) {
+    for (const ingest::EngineAddress& engine : engines_) {
+      out.engines.push_back({.name = engine.url.text(), .why_not = "being asked for its block size"});
+    }
+    return out;
+  }
+  for (ingest::EngineStatus& status : ingest_->status()) {
     admin::EngineReport& engine = out.engines.emplace_back();
     engine.name = std::move(status.name);
     engine.engine = status.engine;

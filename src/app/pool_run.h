@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "admin/admin.h"
-#include "app/engine_feed.h"
 #include "app/log.h"
 #include "config/gateway_config.h"
 #include "ingest/ingest.h"
@@ -37,7 +36,11 @@ class PoolRun final : public ingest::Sink {
   Result<void> load(std::string name);
   Result<void> load_engines();
   Result<std::uint64_t> secret() const;
+  // After the survey of block sizes, where one is needed.
+  void start_with(std::uint32_t block_tokens);
   void start_brain(std::uint32_t block_tokens);
+  bool follows_events() const;
+  blocks::KeySpace space(std::uint32_t block_tokens) const;
   void watch_proofs();
   void tell(const ingest::EngineStatus& status);
   void watch_engines();
@@ -50,6 +53,7 @@ class PoolRun final : public ingest::Sink {
   void publisher_changed(EngineId engine, blocks::PublisherState state) override {
     pool_->publisher_changed(engine, state);
   }
+  void warned(std::string_view event, std::string_view engine, std::string_view text) override;
 
   const config::GatewayConfig gateway_;
   const config::PoolConfig config_;
@@ -64,7 +68,8 @@ class PoolRun final : public ingest::Sink {
   std::uint64_t secret_ = 0;
   std::unique_ptr<index::Index> index_;
   std::unique_ptr<proxy::Pool> pool_;
-  std::unique_ptr<EngineFeed> feed_;
+  std::unique_ptr<io::Pending> survey_;
+  std::unique_ptr<ingest::Ingest> ingest_;
   std::map<std::string, std::string> told_;  // by engine name: the last line of the summary about it
   struct Doubt {
     bool differs = false;
