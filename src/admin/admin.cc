@@ -48,8 +48,8 @@ class AdminImpl final : public Admin {
  private:
   void serve(http::Exchange& exchange) {
     const std::string_view path = exchange.head().path();
-    const bool known = path == "/metrics" || path == "/health" || path == "/ready" || path == "/engines" ||
-                       path == "/decisions";
+    const bool known =
+        path == "/metrics" || path == "/health" || path == "/ready" || path == "/engines" || path == "/decisions";
     if (!known) {
       fail(exchange, {ErrorKind::kNotFound, "no such path; there are " + std::string(kPaths)});
     } else if (exchange.head().method != "GET") {

@@ -33,11 +33,11 @@ struct EngineReport {
   std::string name;
   std::optional<EngineId> engine;  // nullopt: not found yet
   fleet::Liveness liveness = fleet::Liveness::kUnknown;
-  std::string why_not;             // of not being up: "connection refused"
-  std::string models;              // comma separated
+  std::string why_not;  // of not being up: "connection refused"
+  std::string models;   // comma separated
   std::uint32_t block_tokens = 0;
   std::uint64_t kv_tokens = 0;
-  std::string events;              // the source followed, or why there is none
+  std::string events;  // the source followed, or why there is none
   bool has_events = false;
   blocks::PublisherState publisher = blocks::PublisherState::kLost;
   std::uint64_t batches = 0;
@@ -55,8 +55,8 @@ struct PoolReport {
 };
 
 struct Sources {
-  observe::Registry* registry = nullptr;            // required
-  std::function<void()> refresh;                    // before a scrape; may be empty
+  observe::Registry* registry = nullptr;  // required
+  std::function<void()> refresh;          // before a scrape; may be empty
   // Required. `decisions_max` 0: none are looked at.
   std::function<std::vector<PoolReport>(std::size_t decisions_max)> pools;
 };

@@ -118,10 +118,11 @@ class Wire : public ::testing::Test {
     auto opened = Admin::open(loop_, {"127.0.0.1", 0},
                               {.registry = &registry_,
                                .refresh = [this] { registry_.gauge("warmpath_x", "x").set(++refreshed_); },
-                               .pools = [this](std::size_t decisions_max) {
-                                 asked_for_ = decisions_max;
-                                 return pools_;
-                               }});
+                               .pools =
+                                   [this](std::size_t decisions_max) {
+                                     asked_for_ = decisions_max;
+                                     return pools_;
+                                   }});
     ASSERT_TRUE(opened.ok());
     admin_ = std::move(opened).value();
     client_ = http::HttpClient::create(loop_, {});
@@ -132,8 +133,8 @@ class Wire : public ::testing::Test {
     http::ClientRequest request;
     request.method = std::move(method);
     request.target = std::move(target);
-    const auto call = client_->fetch({admin_->address(), "admin", nullptr}, std::move(request), std::chrono::seconds(20),
-                                     [&](Result<http::HttpClient::Whole> whole) {
+    const auto call = client_->fetch({admin_->address(), "admin", nullptr}, std::move(request),
+                                     std::chrono::seconds(20), [&](Result<http::HttpClient::Whole> whole) {
                                        EXPECT_TRUE(whole.ok());
                                        if (whole.ok()) {
                                          answer.status = whole->head.status;

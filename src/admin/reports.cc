@@ -41,7 +41,9 @@ void write_proof(JsonWriter& json, const route::EngineProof& proof) {
 void write_engine(JsonWriter& json, const EngineReport& engine, const route::Snapshot& snapshot) {
   json.object().member("name", engine.name);
   json.member("liveness", fleet::liveness_name(engine.liveness)).member("why_not", engine.why_not);
-  json.member("models", engine.models).member("block_tokens", engine.block_tokens).member("kv_tokens", engine.kv_tokens);
+  json.member("models", engine.models)
+      .member("block_tokens", engine.block_tokens)
+      .member("kv_tokens", engine.kv_tokens);
   json.member("events", engine.events).member("has_events", engine.has_events);
   json.member("publisher", blocks::publisher_state_name(engine.publisher));
   json.member("batches", engine.batches).member("blocks_held", engine.blocks_held);
@@ -113,7 +115,8 @@ std::string ready_body(const std::vector<PoolReport>& pools) {
     json.object().member("pool", pool.name).member("model", pool.model).member("mode", pool.mode);
     json.member("started", pool.started);
     json.member("engines_known", static_cast<std::uint64_t>(pool.engines.size()));
-    json.member("engines_up", static_cast<std::uint64_t>(std::count_if(pool.engines.begin(), pool.engines.end(), is_up)));
+    json.member("engines_up",
+                static_cast<std::uint64_t>(std::count_if(pool.engines.begin(), pool.engines.end(), is_up)));
     json.key("missing").array();
     for (const EngineReport& engine : pool.engines) {
       if (is_up(engine)) continue;

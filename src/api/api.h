@@ -45,10 +45,10 @@ struct Request {
   std::string model;
   Slice model_slice;  // of the JSON value (with its quotes), for rewriting aliases; length 0: absent
   bool stream = false;
-  bool include_usage = false;               // stream_options.include_usage
-  std::optional<Slice> stream_options;      // the value (possibly null), for splicing
-  std::optional<Slice> include_usage_slice; // its include_usage value, for splicing
-  std::optional<std::uint32_t> max_tokens;  // max_tokens or max_completion_tokens
+  bool include_usage = false;                // stream_options.include_usage
+  std::optional<Slice> stream_options;       // the value (possibly null), for splicing
+  std::optional<Slice> include_usage_slice;  // its include_usage value, for splicing
+  std::optional<std::uint32_t> max_tokens;   // max_tokens or max_completion_tokens
   std::optional<std::uint32_t> n;
   bool ignore_eos = false;
   std::string cache_salt;  // empty: absent (an empty one given is an error, as in vLLM 0.32)
@@ -85,9 +85,9 @@ std::string with_include_usage(std::string_view body, const Request& request);
 // ---- errors ----
 struct StatusRow {
   int status = 500;
-  std::string_view type;  // OpenAI's error.type: "invalid_request_error", …
-  std::string_view code;  // error_kind_name
-  bool retryable = false; // the same request may succeed a moment later
+  std::string_view type;   // OpenAI's error.type: "invalid_request_error", …
+  std::string_view code;   // error_kind_name
+  bool retryable = false;  // the same request may succeed a moment later
 };
 StatusRow status_of(ErrorKind kind);
 // {"error":{"message","type","param","code"}}; an empty param is null. Bytes that are not UTF-8 become '?'.
@@ -109,12 +109,12 @@ bool is_usage_only_chunk(std::string_view json);
 
 // ---- responses, for the simulated engine ----
 struct Delta {
-  std::string_view id;       // "chatcmpl-…"
+  std::string_view id;  // "chatcmpl-…"
   std::string_view model;
   std::int64_t created = 0;  // unix seconds
   std::uint32_t index = 0;
   std::string_view text;
-  bool first = false;                        // chat: adds the role
+  bool first = false;  // chat: adds the role
   std::optional<std::string_view> finish_reason;
 };
 std::string chat_chunk(const Delta& delta);

@@ -56,9 +56,10 @@ TEST_F(Golden, WhatTheEngineServedIsRead) {
 
 // Where the router refuses, vLLM refused as well; where it cannot know (lengths, vocabulary), it passes on.
 TEST_F(Golden, RefusalsNameTheField) {
-  const std::map<std::string, std::string> refused = {
-      {"bad json", "messages"},   {"not utf8", ""},   {"lone surrogate", "messages"}, {"no messages", "messages"},
-      {"empty messages", "messages"}, {"empty salt", "cache_salt"}, {"empty prompt", "prompt"}};
+  const std::map<std::string, std::string> refused = {{"bad json", "messages"},       {"not utf8", ""},
+                                                      {"lone surrogate", "messages"}, {"no messages", "messages"},
+                                                      {"empty messages", "messages"}, {"empty salt", "cache_salt"},
+                                                      {"empty prompt", "prompt"}};
   for (const auto& [name, param] : refused) {
     std::string got;
     EXPECT_EQ(exchanges_.at(name).status, 400) << name;

@@ -178,7 +178,8 @@ TEST(Request, SaysWhatIsWrongWhere) {
 
 TEST(Request, DepthIsBounded) {
   const auto nested = [](int depth) {
-    return with("\"x\":" + std::string(static_cast<std::size_t>(depth), '[') + std::string(static_cast<std::size_t>(depth), ']'));
+    return with("\"x\":" + std::string(static_cast<std::size_t>(depth), '[') +
+                std::string(static_cast<std::size_t>(depth), ']'));
   };
   EXPECT_TRUE(chat(nested(63)).ok());
   const auto request = chat(nested(64));
@@ -278,8 +279,9 @@ TEST(Errors, BodyIsOpenAis) {
             R"({"error":{"message":"no `x`","type":"not_found_error","param":"model","code":"not_found"}})");
   EXPECT_EQ(error_body({ErrorKind::kInternal, "a\xff"}),
             R"({"error":{"message":"a?","type":"server_error","param":null,"code":"internal"}})");
-  EXPECT_EQ(error_event({ErrorKind::kUpstream, "cut"}),
-            "data: {\"error\":{\"message\":\"cut\",\"type\":\"server_error\",\"param\":null,\"code\":\"upstream\"}}\n\n");
+  EXPECT_EQ(
+      error_event({ErrorKind::kUpstream, "cut"}),
+      "data: {\"error\":{\"message\":\"cut\",\"type\":\"server_error\",\"param\":null,\"code\":\"upstream\"}}\n\n");
 }
 
 TEST(Usage, IsFoundOnlyWhereItStands) {
@@ -310,14 +312,20 @@ TEST(Usage, TheExtraChunkIsKnown) {
 }
 
 TEST(Responses, TextComesBack) {
-  const Delta delta{.id = "i", .model = "m", .created = 3, .index = 0, .text = "a\"\n\xf0\x9f\x98\x80", .first = true,
+  const Delta delta{.id = "i",
+                    .model = "m",
+                    .created = 3,
+                    .index = 0,
+                    .text = "a\"\n\xf0\x9f\x98\x80",
+                    .first = true,
                     .finish_reason = "stop"};
   EXPECT_EQ(text_of_chunk(chat_chunk(delta)), delta.text);
   EXPECT_EQ(text_of_chunk(completion_chunk(delta)), delta.text);
-  EXPECT_EQ(chat_chunk(delta),
-            "{\"id\":\"i\",\"object\":\"chat.completion.chunk\",\"created\":3,\"model\":\"m\",\"choices\":[{\"index\":0,"
-            "\"delta\":{\"role\":\"assistant\",\"content\":\"a\\\"\\n\xf0\x9f\x98\x80\"},\"logprobs\":null,"
-            "\"finish_reason\":\"stop\"}]}");
+  EXPECT_EQ(
+      chat_chunk(delta),
+      "{\"id\":\"i\",\"object\":\"chat.completion.chunk\",\"created\":3,\"model\":\"m\",\"choices\":[{\"index\":0,"
+      "\"delta\":{\"role\":\"assistant\",\"content\":\"a\\\"\\n\xf0\x9f\x98\x80\"},\"logprobs\":null,"
+      "\"finish_reason\":\"stop\"}]}");
   const Choice choices[] = {{0, "x\ty", "length"}, {1, "z", "stop"}};
   for (const Endpoint endpoint : {Endpoint::kChatCompletions, Endpoint::kCompletions}) {
     const std::string whole = whole_response(endpoint, "i", "m", 3, choices, {7, 2, 6}, "\"kv\":null");

@@ -5,10 +5,10 @@
 //   scan.finish();
 //   if (scan.failed()) ... scan.fault() ...
 //
-// Our own, beside simdjson, because the router needs exact slices of the original bytes, positions in errors, numbers of
-// any size passed on unread, and refusal of lone surrogates, all in one pass (api_bench.cc compares the two).
-// Faults latch: after the first one every call returns empty values and loops end. Does not check UTF-8: callers do
-// that over the whole text first. Thread rule: one owner. Cost: strings are skipped 16 bytes at a time.
+// Our own, beside simdjson, because the router needs exact slices of the original bytes, positions in errors, numbers
+// of any size passed on unread, and refusal of lone surrogates, all in one pass (api_bench.cc compares the two). Faults
+// latch: after the first one every call returns empty values and loops end. Does not check UTF-8: callers do that over
+// the whole text first. Thread rule: one owner. Cost: strings are skipped 16 bytes at a time.
 #pragma once
 
 #include <array>

@@ -16,17 +16,55 @@ using Kind = JsonScan::Kind;
 
 // Top-level members that the router reads; a body that has one of them twice is refused.
 enum class Field : std::uint8_t {
-  kModel, kStream, kStreamOptions, kMaxTokens, kMaxCompletionTokens, kN, kIgnoreEos, kCacheSalt, kUser, kMessages,
-  kTools, kDocuments, kChatTemplate, kChatTemplateKwargs, kReasoningEffort, kToolChoice, kAddGenerationPrompt,
-  kContinueFinalMessage, kAddSpecialTokens, kTruncatePromptTokens, kPrompt, kPromptEmbeds, kCount,
+  kModel,
+  kStream,
+  kStreamOptions,
+  kMaxTokens,
+  kMaxCompletionTokens,
+  kN,
+  kIgnoreEos,
+  kCacheSalt,
+  kUser,
+  kMessages,
+  kTools,
+  kDocuments,
+  kChatTemplate,
+  kChatTemplateKwargs,
+  kReasoningEffort,
+  kToolChoice,
+  kAddGenerationPrompt,
+  kContinueFinalMessage,
+  kAddSpecialTokens,
+  kTruncatePromptTokens,
+  kPrompt,
+  kPromptEmbeds,
+  kCount,
 };
-constexpr std::array<std::string_view, static_cast<std::size_t>(Field::kCount)> kFieldNames = {
-    "model", "stream", "stream_options", "max_tokens", "max_completion_tokens", "n", "ignore_eos", "cache_salt", "user",
-    "messages", "tools", "documents", "chat_template", "chat_template_kwargs", "reasoning_effort", "tool_choice",
-    "add_generation_prompt", "continue_final_message", "add_special_tokens", "truncate_prompt_tokens", "prompt",
-    "prompt_embeds"};
+constexpr std::array<std::string_view, static_cast<std::size_t>(Field::kCount)> kFieldNames = {"model",
+                                                                                               "stream",
+                                                                                               "stream_options",
+                                                                                               "max_tokens",
+                                                                                               "max_completion_tokens",
+                                                                                               "n",
+                                                                                               "ignore_eos",
+                                                                                               "cache_salt",
+                                                                                               "user",
+                                                                                               "messages",
+                                                                                               "tools",
+                                                                                               "documents",
+                                                                                               "chat_template",
+                                                                                               "chat_template_kwargs",
+                                                                                               "reasoning_effort",
+                                                                                               "tool_choice",
+                                                                                               "add_generation_prompt",
+                                                                                               "continue_final_message",
+                                                                                               "add_special_tokens",
+                                                                                               "truncate_prompt_tokens",
+                                                                                               "prompt",
+                                                                                               "prompt_embeds"};
 
-// Parts of a message whose whole meaning is their text (vLLM 0.32's names). Anything else may become placeholder tokens.
+// Parts of a message whose whole meaning is their text (vLLM 0.32's names). Anything else may become placeholder
+// tokens.
 bool is_text_part(std::string_view type) {
   constexpr std::array<std::string_view, 5> kText = {"text", "input_text", "output_text", "refusal", "thinking"};
   for (const std::string_view known : kText) {

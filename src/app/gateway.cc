@@ -148,14 +148,17 @@ class GatewayImpl final : public Gateway {
   void refresh_metrics() {
     for (auto& pool : pools_) pool->refresh_metrics();
     const proxy::ProxyCounters now = proxy_->counters();
-    registry_.gauge("warmpath_connections_open", "Client connections.").set(static_cast<double>(now.http.connections_open));
+    registry_.gauge("warmpath_connections_open", "Client connections.")
+        .set(static_cast<double>(now.http.connections_open));
     registry_.counter("warmpath_connections_accepted_total", "Client connections accepted.")
         .raise_to(now.http.connections_accepted);
     registry_.counter("warmpath_connections_refused_total", "Client connections refused: above the limit.")
         .raise_to(now.http.connections_refused);
     registry_.counter("warmpath_http_requests_total", "Requests read, all paths.").raise_to(now.http.requests);
-    registry_.counter("warmpath_http_malformed_total", "Requests that were no HTTP.").raise_to(now.http.requests_malformed);
-    registry_.gauge("warmpath_requests_in_flight", "Requests not ended.").set(static_cast<double>(now.requests_in_flight));
+    registry_.counter("warmpath_http_malformed_total", "Requests that were no HTTP.")
+        .raise_to(now.http.requests_malformed);
+    registry_.gauge("warmpath_requests_in_flight", "Requests not ended.")
+        .set(static_cast<double>(now.requests_in_flight));
     const io::ProcessUsage usage = io::process_usage();
     registry_.gauge("warmpath_process_cpu_seconds", "CPU time of this process.").set(usage.cpu_seconds);
     registry_.gauge("warmpath_process_resident_bytes", "Memory of this process.")

@@ -39,8 +39,8 @@ class Gateway {
   virtual observe::Registry& registry() = 0;
 
   enum class Drained : std::uint8_t { kEmpty, kTimeout };
-  // Not ready any more; no new connections; `done` once, on the control thread, when the last exchange ended or `longest`
-  // has passed.
+  // Not ready any more; no new connections; `done` once, on the control thread, when the last exchange ended or
+  // `longest` has passed.
   virtual void drain(Duration longest, std::function<void(Drained)> done) = 0;
 
   // What /ready, /engines and /decisions say. Any thread but the control thread; waits for it.

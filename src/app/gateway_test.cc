@@ -5,7 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "app/log.h"
-#include "proxy/testing.h"
+#include "proxy/test_engines.h"
 
 namespace warmpath::app {
 namespace {
@@ -23,7 +23,8 @@ ScriptedEngine::Script engine_script() {
   return [](const std::shared_ptr<http::Exchange>& exchange) {
     const std::string_view path = exchange->head().path();
     if (path == "/v1/models") {
-      const api::ModelEntry models[] = {{"qwen", "Qwen/Qwen3", std::nullopt, 4096}, {"lora", "x", "qwen", std::nullopt}};
+      const api::ModelEntry models[] = {{"qwen", "Qwen/Qwen3", std::nullopt, 4096},
+                                        {"lora", "x", "qwen", std::nullopt}};
       exchange->respond(200, proxy::testing::typed("application/json"), api::models_body(models, 1));
     } else if (path == "/health") {
       exchange->respond(200, {}, "");
@@ -68,9 +69,7 @@ class Running {
   bool becomes_ready(int status = 200) {
     for (int tries = 0; tries < 400; ++tries) {
       if (get(gateway->admin_address(), "/ready")->status() == status) return true;
-      Flag later;
-      auto timer = clock.run([&] { return clock.loop().after(std::chrono::milliseconds(10), [&] { later.set(); }); });
-      (void)later.wait();
+      clock.pass(std::chrono::milliseconds(10));
     }
     return false;
   }
@@ -233,9 +232,14 @@ TEST(Log, LinesAreOneLineAndTyped) {
   EXPECT_THAT(text, HasSubstr("info request id=r1 model=m engine=http://a:1 status=200 outcome=ok"));
   EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 2);
   text.clear();
-  { Log(config::LogLevel::kInfo, config::LogFormat::kJson, write).warn("w", {{"x", 0.5}, {"s", std::string_view("\n")}}); }
+  {
+    Log(config::LogLevel::kInfo, config::LogFormat::kJson, write)
+        .warn("w", {{"x", 0.5}, {"s", std::string_view("\n")}});
+  }
   EXPECT_TRUE(text.starts_with("{\"ts\":\"20")) << text;
-  EXPECT_TRUE(text.ends_with(R"("level":"warning","event":"w","x":0.5,"s":"\n"})" "\n")) << text;
+  EXPECT_TRUE(text.ends_with(R"("level":"warning","event":"w","x":0.5,"s":"\n"})"
+                             "\n"))
+      << text;
 }
 
 }  // namespace

@@ -89,8 +89,9 @@ void to_stderr(std::string_view lines) {
 
 // Plain words stay bare; everything else is written as a JSON string, which escapes control characters.
 void append_text_value(std::string& out, std::string_view text) {
-  const bool plain = !text.empty() && text.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-                                                             "._:/#+-@[]") == std::string_view::npos;
+  const bool plain = !text.empty() && text.find_first_not_of(
+                                          "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                                          "._:/#+-@[]") == std::string_view::npos;
   if (plain) {
     out.append(text);
   } else {
@@ -156,8 +157,8 @@ Log::~Log() = default;
 void Log::line(config::LogLevel level, std::string_view event, std::initializer_list<Field> fields) {
   const auto as_spdlog = level_of(level);
   if (!impl_->logger->should_log(as_spdlog)) return;
-  const std::string text = impl_->format == config::LogFormat::kJson ? json_line(as_spdlog, event, fields)
-                                                                     : text_line(event, fields);
+  const std::string text =
+      impl_->format == config::LogFormat::kJson ? json_line(as_spdlog, event, fields) : text_line(event, fields);
   impl_->logger->log(as_spdlog, spdlog::string_view_t(text.data(), text.size()));
 }
 

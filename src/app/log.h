@@ -22,8 +22,8 @@ struct Field {
   std::variant<std::string_view, std::uint64_t, double, bool> value;
 };
 
-// Thread rule: any thread. A line costs a format and a short lock; a writer thread flushes every 100 ms. Bounded: beyond
-// 8 MiB unwritten, lines are dropped and counted in a line of their own. Control characters are escaped.
+// Thread rule: any thread. A line costs a format and a short lock; a writer thread flushes every 100 ms. Bounded:
+// beyond 8 MiB unwritten, lines are dropped and counted in a line of their own. Control characters are escaped.
 class Log {
  public:
   // `write` gets whole lines; empty: stderr.
@@ -34,7 +34,9 @@ class Log {
 
   // text: `TIME LEVEL EVENT name=value …`; JSON: {"ts","level","event",…}.
   void line(config::LogLevel level, std::string_view event, std::initializer_list<Field> fields);
-  void info(std::string_view event, std::initializer_list<Field> fields) { line(config::LogLevel::kInfo, event, fields); }
+  void info(std::string_view event, std::initializer_list<Field> fields) {
+    line(config::LogLevel::kInfo, event, fields);
+  }
   void warn(std::string_view event, std::initializer_list<Field> fields) {
     line(config::LogLevel::kWarning, event, fields);
   }

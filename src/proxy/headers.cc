@@ -8,8 +8,10 @@ namespace warmpath::proxy {
 namespace {
 
 constexpr std::array<std::string_view, 10> kRoutingPrefixes = {
-    "x-data-parallel-", "x-prefiller-", "x-gateway-destination-endpoint", "x-kv-cache-",  "x-kv-transfer-",
-    "x-encoder-hosts-ports", "x-warmpath-", "x-forwarded-",               "x-real-ip",    "forwarded"};
+    "x-data-parallel-", "x-prefiller-",   "x-gateway-destination-endpoint",
+    "x-kv-cache-",      "x-kv-transfer-", "x-encoder-hosts-ports",
+    "x-warmpath-",      "x-forwarded-",   "x-real-ip",
+    "forwarded"};
 
 bool is_framing(std::string_view name) {
   return equals_ignoring_case(name, "host") || equals_ignoring_case(name, "content-length") ||

@@ -19,10 +19,10 @@ std::vector<std::string> names(const http::Headers& list) {
 }
 
 TEST(Headers, RoutingHeadersOfClientsNeverPass) {
-  for (const char* name :
-       {"X-data-parallel-rank", "x-data_parallel_rank", "x-prefiller-url", "X-Prefiller-Host-Port",
-        "x-gateway-destination-endpoint", "X-Gateway-Destination-Endpoint-Subset", "x-kv-cache-salt", "x-kv-transfer-host",
-        "x-encoder-hosts-ports", "x-warmpath-engine", "X_WARMPATH_ENGINE", "x-forwarded-for", "Forwarded", "x-real-ip"}) {
+  for (const char* name : {"X-data-parallel-rank", "x-data_parallel_rank", "x-prefiller-url", "X-Prefiller-Host-Port",
+                           "x-gateway-destination-endpoint", "X-Gateway-Destination-Endpoint-Subset", "x-kv-cache-salt",
+                           "x-kv-transfer-host", "x-encoder-hosts-ports", "x-warmpath-engine", "X_WARMPATH_ENGINE",
+                           "x-forwarded-for", "Forwarded", "x-real-ip"}) {
     EXPECT_TRUE(is_routing_header(name)) << name;
     EXPECT_EQ(to_engine(headers({{name, "1"}}), "id", std::nullopt).find(name), nullptr) << name;
   }
@@ -56,7 +56,8 @@ TEST(Headers, TowardsTheClient) {
                                       {"x-request-id", "engine's"},
                                       {"retry-after", "2"}}),
                              "ours");
-  EXPECT_THAT(names(out), ::testing::ElementsAre("content-type=text/event-stream", "retry-after=2", "x-request-id=ours"));
+  EXPECT_THAT(names(out),
+              ::testing::ElementsAre("content-type=text/event-stream", "retry-after=2", "x-request-id=ours"));
 }
 
 TEST(Headers, RequestIds) {

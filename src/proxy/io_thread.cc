@@ -170,15 +170,18 @@ void IoThread::serve(const std::shared_ptr<http::Exchange>& exchange) {
   const auto endpoint = api::endpoint_of_path(path);
   const bool known = endpoint || path == kModelsPath || path == kHealthPath;
   if (!known) {
-    answer_error(*exchange, {ErrorKind::kNotFound, "no such path: " + text_of(path) + "; there are " + std::string(kKnownPaths)});
+    answer_error(*exchange,
+                 {ErrorKind::kNotFound, "no such path: " + text_of(path) + "; there are " + std::string(kKnownPaths)});
     return;
   }
   const std::string_view allowed = endpoint ? "POST" : "GET";
   if (method != allowed) {
     http::Headers headers = json_headers();
     headers.add("allow", std::string(allowed));
-    answer_error(*exchange, {ErrorKind::kMethod, text_of(method) + " is not allowed for " + text_of(path) + "; use " +
-                                                     std::string(allowed)}, std::move(headers));
+    answer_error(*exchange,
+                 {ErrorKind::kMethod,
+                  text_of(method) + " is not allowed for " + text_of(path) + "; use " + std::string(allowed)},
+                 std::move(headers));
     return;
   }
   if (endpoint) {

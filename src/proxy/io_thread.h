@@ -32,11 +32,11 @@ class IoThread final : public EffectSink {
 
   // Before run(): opens the listener; several threads share an address by SO_REUSEPORT.
   Result<io::Address> open(const io::Address& address);
-  void run();                                // starts the thread
-  void drain(std::function<void()> done);    // any thread
-  void stop();                               // any thread: ends every relay and the loop
+  void run();                              // starts the thread
+  void drain(std::function<void()> done);  // any thread
+  void stop();                             // any thread: ends every relay and the loop
   void join();
-  http::ServerCounters counters() const;     // any thread; a second old at most
+  http::ServerCounters counters() const;  // any thread; a second old at most
 
   // For relays, on the loop's thread.
   io::Loop& loop() { return loop_; }

@@ -61,7 +61,8 @@ void ModelTable::add(api::ModelEntry entry, Pool::Resolved resolved) {
 }
 
 std::optional<Pool::Resolved> ModelTable::resolve(std::string_view model) const {
-  if (!base_) return Pool::Resolved{.engine_model = std::string(model), .label = "other", .adapter = {}, .rewrite = false};
+  if (!base_)
+    return Pool::Resolved{.engine_model = std::string(model), .label = "other", .adapter = {}, .rewrite = false};
   if (model.empty()) return base_;
   const auto at = names_.find(model);
   if (at == names_.end()) return std::nullopt;

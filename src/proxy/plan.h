@@ -12,10 +12,10 @@
 namespace warmpath::proxy {
 
 struct Plan {
-  std::vector<BlockKey> chain;          // empty: not exact
+  std::vector<BlockKey> chain;  // empty: not exact
   std::vector<BlockKey> guessed_chain;
   std::uint32_t prompt_tokens = 0;
-  std::string chain_kind = "exact";     // or why not: stable words for metrics
+  std::string chain_kind = "exact";  // or why not: stable words for metrics
   bool exact() const { return chain_kind == "exact"; }
 };
 

@@ -48,7 +48,8 @@ struct Pool::Impl : std::enable_shared_from_this<Impl> {
 
   // ---- the brain ----
   bool submit(route::Input input) {
-    if (std::holds_alternative<route::Arrived>(input) && waiting.load(std::memory_order_relaxed) >= options.arrivals_max) {
+    if (std::holds_alternative<route::Arrived>(input) &&
+        waiting.load(std::memory_order_relaxed) >= options.arrivals_max) {
       return false;
     }
     if (!core_mutex.try_lock()) {
@@ -383,10 +384,12 @@ void Pool::refresh_metrics() {
     const auto engine_at = engine(proof.engine);
     if (!engine_at) continue;
     const observe::Labels label = labels(engine_at->info.name);
-    registry.counter("warmpath_cached_tokens_predicted_total",
-                     "Prompt tokens predicted to be cached, of requests whose engine reported them.", label)
+    registry
+        .counter("warmpath_cached_tokens_predicted_total",
+                 "Prompt tokens predicted to be cached, of requests whose engine reported them.", label)
         .raise_to(proof.predicted_cached_tokens);
-    registry.counter("warmpath_cached_tokens_reported_total", "Prompt tokens that the engine reported as cached.", label)
+    registry
+        .counter("warmpath_cached_tokens_reported_total", "Prompt tokens that the engine reported as cached.", label)
         .raise_to(proof.reported_cached_tokens);
     registry.counter("warmpath_proof_requests_total", "Requests whose engine reported cached tokens.", label)
         .raise_to(proof.requests);
@@ -394,8 +397,9 @@ void Pool::refresh_metrics() {
         .raise_to(proof.requests_equal);
     registry.counter("warmpath_proof_prompt_tokens_total", "Prompt tokens of these requests.", label)
         .raise_to(proof.prompt_tokens);
-    registry.gauge("warmpath_proof_error_tokens",
-                   "Distance between predicted and reported cached tokens, mean of about 50 requests.", label)
+    registry
+        .gauge("warmpath_proof_error_tokens",
+               "Distance between predicted and reported cached tokens, mean of about 50 requests.", label)
         .set(proof.absolute_error_tokens_recent);
   }
 }

@@ -77,13 +77,14 @@ class Pool {
   // ---- views ----
   std::shared_ptr<const EngineAt> engine(EngineId id) const;  // null: gone
   std::vector<std::shared_ptr<const EngineAt>> engines() const;
-  std::shared_ptr<const prompt::Encoder> encoder() const;     // null before start()
+  std::shared_ptr<const prompt::Encoder> encoder() const;  // null before start()
   // Stops the brain while it copies: for admin, not for every request.
   route::Snapshot snapshot(std::size_t decisions_max) const;
-  std::vector<api::ModelEntry> models() const;                // union over engines, aliases, adapters; sorted
+  std::vector<api::ModelEntry> models() const;  // union over engines, aliases, adapters; sorted
 
-  // How a name in a request is served here; nullopt: not by this pool. An empty name means the base model. While neither
-  // options nor engines name a model, every name is taken, so that requests meet "no engine yet" and not "no such model".
+  // How a name in a request is served here; nullopt: not by this pool. An empty name means the base model. While
+  // neither options nor engines name a model, every name is taken, so that requests meet "no engine yet" and not "no
+  // such model".
   struct Resolved {
     std::string engine_model;  // what engines call it
     std::string label;         // for metrics and logs: the public name

@@ -1,4 +1,5 @@
-// What a decision costs: the brain behind a lock, against a thread of its own (two wake-ups), as ADR 0010 compares them.
+// What a decision costs: the brain behind a lock, against a thread of its own (two wake-ups), as ADR 0010 compares
+// them.
 #include <benchmark/benchmark.h>
 
 #include <atomic>
@@ -60,7 +61,8 @@ void BM_BrainBehindALock(benchmark::State& state) {
     pool->bind(0, &io.loop, &sink);
     for (std::uint64_t i = 0; i < kBatch; ++i) {
       const RequestId id = request_id_of(0, number++);
-      (void)pool->submit(route::Arrived{.id = id, .model = "m", .chain = {}, .guessed_chain = {}, .prompt_tokens = 100});
+      (void)pool->submit(
+          route::Arrived{.id = id, .model = "m", .chain = {}, .guessed_chain = {}, .prompt_tokens = 100});
       benchmark::DoNotOptimize(sink.last);
       (void)pool->submit(route::FirstByte{id});
       (void)pool->submit(route::Finished{id});

@@ -7,7 +7,7 @@
 #include <set>
 
 #include "proxy/effect_sink.h"
-#include "proxy/testing.h"
+#include "proxy/test_engines.h"
 
 namespace warmpath::proxy::testing {
 namespace {
@@ -37,7 +37,9 @@ PoolOptions pool_options() {
   return options;
 }
 
-route::Arrived arrived(RequestId id) { return {.id = id, .model = "m", .chain = {}, .guessed_chain = {}, .prompt_tokens = 10}; }
+route::Arrived arrived(RequestId id) {
+  return {.id = id, .model = "m", .chain = {}, .guessed_chain = {}, .prompt_tokens = 10};
+}
 
 // An I/O thread that runs requests one after another: each Forward is finished at once and leads to the next Arrived.
 class Client final : public EffectSink {
@@ -185,7 +187,7 @@ TEST(Pool, NobodyWaitsForABusyBrainAndArrivalsAreBounded) {
     EXPECT_FALSE(pool.submit(arrived(request_id_of(1, 4))));  // full
     fleet::Sample sample;
     sample.engine = EngineId(0);
-    pool.sampled(sample);                                          // dropped
+    pool.sampled(sample);                                              // dropped
     EXPECT_TRUE(pool.submit(route::ClientGone{request_id_of(1, 9)}));  // never refused
   });
   EXPECT_EQ(pool.inbox_depth(), 3u);

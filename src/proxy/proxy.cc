@@ -95,7 +95,8 @@ class ProxyImpl final : public Proxy {
 
 }  // namespace
 
-Result<std::unique_ptr<Proxy>> Proxy::open(ProxyOptions options, std::vector<Pool*> pools, observe::Registry& registry) {
+Result<std::unique_ptr<Proxy>> Proxy::open(ProxyOptions options, std::vector<Pool*> pools,
+                                           observe::Registry& registry) {
   WP_CHECK(!pools.empty());
   auto proxy = std::make_unique<ProxyImpl>(std::move(options), std::move(pools), registry);
   if (auto opened = proxy->open(); !opened.ok()) return opened.error();

@@ -6,8 +6,8 @@
 //   proxy->drain([] { ... });                        // no new connections; running exchanges end
 //
 // Serves POST /v1/chat/completions and /v1/completions, GET /v1/models and /health; other paths are 404 naming these.
-// Body bytes go to the engine as they came, unless an alias is resolved or usage is asked for (splices). Nothing reaches
-// the client before the engine's first body byte, so that everything before it can be tried on another engine:
+// Body bytes go to the engine as they came, unless an alias is resolved or usage is asked for (splices). Nothing
+// reaches the client before the engine's first body byte, so that everything before it can be tried on another engine:
 //   engine refuses, breaks or is silent  -> as route decides: another engine, or 502 / 503 / 504
 //   engine answers 429, 502, 503, 504    -> one other engine, else its own answer, Retry-After included
 //   any other answer                     -> passed on, never tried again
@@ -36,20 +36,20 @@ namespace warmpath::proxy {
 
 // One line of the access log. Never prompt text, keys or salts.
 struct AccessRecord {
-  std::string request_id;   // x-request-id
+  std::string request_id;  // x-request-id
   std::string pool;
-  std::string model;        // as known here; "other" when unknown
-  std::string engine;       // name; empty: none was asked
-  int status = 0;           // 0: the client left before an answer began
+  std::string model;                // as known here; "other" when unknown
+  std::string engine;               // name; empty: none was asked
+  int status = 0;                   // 0: the client left before an answer began
   std::string_view outcome = "ok";  // "ok", "client_gone", "broken" (after the head), or an error kind's name
   std::uint32_t attempts = 0;
   bool stream = false;
-  Duration ttft{0};         // request read -> first byte to the client; 0: none
+  Duration ttft{0};  // request read -> first byte to the client; 0: none
   Duration total{0};
-  std::uint32_t prompt_tokens = 0;     // ours, exact when `exact`
+  std::uint32_t prompt_tokens = 0;  // ours, exact when `exact`
   bool exact = false;
-  std::uint32_t matched_tokens = 0;    // predicted to be cached at the chosen engine
-  std::optional<api::Usage> usage;     // as the engine reported
+  std::uint32_t matched_tokens = 0;  // predicted to be cached at the chosen engine
+  std::optional<api::Usage> usage;   // as the engine reported
   std::uint64_t request_bytes = 0;
   std::uint64_t response_bytes = 0;
 };
@@ -72,7 +72,7 @@ struct ProxyOptions {
 };
 
 struct ProxyCounters {
-  http::ServerCounters http;         // all listeners
+  http::ServerCounters http;  // all listeners
   std::uint64_t requests_in_flight = 0;
 };
 

@@ -15,7 +15,11 @@ ProxyMetrics::ProxyMetrics(observe::Registry& registry)
 
 observe::Counter& ProxyMetrics::requests(const AccessRecord& record) {
   std::string key = record.model;
-  key.append(1, '\0').append(record.engine).append(1, '\0').append(std::to_string(record.status)).append(record.outcome);
+  key.append(1, '\0')
+      .append(record.engine)
+      .append(1, '\0')
+      .append(std::to_string(record.status))
+      .append(record.outcome);
   if (requests_.size() >= kHandlesMax) requests_.clear();
   observe::Counter*& slot = requests_[key];
   if (slot == nullptr) {
@@ -37,9 +41,10 @@ ProxyMetrics::OfModel& ProxyMetrics::of_model(const std::string& model) {
   slot.total = &registry_.histogram("warmpath_request_seconds", "Request read to end of its answer.", label,
                                     observe::latency_seconds());
   slot.prompt_tokens = &registry_.counter("warmpath_prompt_tokens_total", "Prompt tokens, as engines reported.", label);
-  slot.cached_tokens =
-      &registry_.counter("warmpath_cached_tokens_total", "Prompt tokens served from cache, as engines reported.", label);
-  slot.output_tokens = &registry_.counter("warmpath_output_tokens_total", "Tokens generated, as engines reported.", label);
+  slot.cached_tokens = &registry_.counter("warmpath_cached_tokens_total",
+                                          "Prompt tokens served from cache, as engines reported.", label);
+  slot.output_tokens =
+      &registry_.counter("warmpath_output_tokens_total", "Tokens generated, as engines reported.", label);
   slot.bytes_in = &registry_.counter("warmpath_request_bytes_total", "Bytes of request bodies.", label);
   slot.bytes_out = &registry_.counter("warmpath_response_bytes_total", "Bytes of answers' bodies.", label);
   return slot;

@@ -67,8 +67,8 @@ void Relay::begin(api::Endpoint endpoint) {
   to_send_ = body_;
   if (model_.rewrite || strip_usage_) {
     const auto name = model_.rewrite ? std::optional<std::string_view>(model_.engine_model) : std::nullopt;
-    to_send_ = std::make_shared<const std::string>(api::spliced(
-        *body_, *parsed, name, strip_usage_ ? api::UsageSplice::kAdd : api::UsageSplice::kKeep));
+    to_send_ = std::make_shared<const std::string>(
+        api::spliced(*body_, *parsed, name, strip_usage_ ? api::UsageSplice::kAdd : api::UsageSplice::kKeep));
   }
   target_ = api::path_of_endpoint(endpoint);
   encode(std::make_shared<const api::Request>(std::move(parsed).value()));
@@ -76,7 +76,8 @@ void Relay::begin(api::Endpoint endpoint) {
 
 void Relay::take_request_id() {
   const std::string* given = client_->head().headers.find("x-request-id");
-  const bool good = given != nullptr && is_sane_request_id(*given) && client_->head().headers.count("x-request-id") == 1;
+  const bool good =
+      given != nullptr && is_sane_request_id(*given) && client_->head().headers.count("x-request-id") == 1;
   record_.request_id = good ? *given : io_.new_request_id();
 }
 
@@ -119,7 +120,8 @@ void Relay::encode(std::shared_ptr<const api::Request> request) {
     return;
   }
   // The request's slices point into the body: the task keeps both.
-  auto task = [weak = weak_from_this(), &io = io_, encoder, request, body = body_, adapter = model_.adapter, now, begun] {
+  auto task = [weak = weak_from_this(), &io = io_, encoder, request, body = body_, adapter = model_.adapter, now,
+               begun] {
     auto plan = std::make_shared<Plan>(make_plan(*encoder, *request, adapter, now));
     io.loop().post([weak, &io, plan, begun] {
       const auto self = weak.lock();
@@ -212,9 +214,7 @@ void Relay::on_body(std::string_view bytes) {
     case Answer::kStream: stream_body(bytes); return;
     case Answer::kWhole: whole_body(bytes); return;
     case Answer::kRaw: send(bytes); return;
-    case Answer::kBusy:
-      whole_.append(bytes.substr(0, kHeldBytesMax - std::min(kHeldBytesMax, whole_.size())));
-      return;
+    case Answer::kBusy: whole_.append(bytes.substr(0, kHeldBytesMax - std::min(kHeldBytesMax, whole_.size()))); return;
     case Answer::kNone: return;
   }
 }

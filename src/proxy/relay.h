@@ -4,8 +4,8 @@
 //                           ▲           │ failed, nothing sent yet
 //                           └───────────┘
 //
-// Thread rule: its I/O thread only. The I/O thread keeps it alive until it is done; inside callbacks of the engine's call
-// nothing is destroyed: ended calls and relays go through IoThread::retire().
+// Thread rule: its I/O thread only. The I/O thread keeps it alive until it is done; inside callbacks of the engine's
+// call nothing is destroyed: ended calls and relays go through IoThread::retire().
 #pragma once
 
 #include <cstdint>

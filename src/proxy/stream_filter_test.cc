@@ -8,8 +8,11 @@ namespace {
 constexpr std::size_t kEventMax = 1u << 20;
 
 std::string event(std::string_view data) { return "data: " + std::string(data) + "\n\n"; }
-std::string chunk(std::string_view text) { return event(R"({"choices":[{"delta":{"content":")" + std::string(text) + R"("}}]})"); }
-const std::string kUsage = event(R"({"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":3,"prompt_tokens_details":{"cached_tokens":8}}})");
+std::string chunk(std::string_view text) {
+  return event(R"({"choices":[{"delta":{"content":")" + std::string(text) + R"("}}]})");
+}
+const std::string kUsage = event(
+    R"({"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":3,"prompt_tokens_details":{"cached_tokens":8}}})");
 const std::string kDone = event("[DONE]");
 
 // Feeds `stream` in pieces cut by `random`; checks that every output ends an event.
@@ -44,7 +47,8 @@ TEST(StreamFilter, AnySplitGivesTheSameBytes) {
 }
 
 TEST(StreamFilter, StripsOnlyTheExtraChunk) {
-  const std::string with_choice = event(R"({"choices":[{"index":0}],"usage":{"prompt_tokens":9,"completion_tokens":1}})");
+  const std::string with_choice =
+      event(R"({"choices":[{"index":0}],"usage":{"prompt_tokens":9,"completion_tokens":1}})");
   const std::string before = chunk("a") + with_choice + chunk("b");
   for (std::uint64_t seed = 0; seed < 200; ++seed) {
     SCOPED_TRACE(seed);

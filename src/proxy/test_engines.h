@@ -17,6 +17,31 @@ namespace warmpath::proxy::testing {
 
 constexpr Duration kPatience = std::chrono::seconds(20);  // far above anything that should happen
 
+// A value that threads wait for.
+class Flag {
+ public:
+  void set() {
+    const std::lock_guard lock(mutex_);
+    set_ = true;
+    at_ = std::chrono::steady_clock::now();
+    wake_.notify_all();
+  }
+  bool wait() {
+    std::unique_lock lock(mutex_);
+    return wake_.wait_for(lock, kPatience, [this] { return set_; });
+  }
+  std::chrono::steady_clock::time_point at() {
+    const std::lock_guard lock(mutex_);
+    return at_;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  bool set_ = false;
+  std::chrono::steady_clock::time_point at_;
+};
+
 // A loop on a thread of its own.
 class LoopThread {
  public:
@@ -42,35 +67,17 @@ class LoopThread {
     });
     return done.get_future().get();
   }
+  // Lets some of the loop's time pass.
+  void pass(Duration time) {
+    Flag later;
+    loop_.post([&] { timer_ = loop_.after(time, [&later] { later.set(); }); });
+    (void)later.wait();
+  }
 
  private:
   io::Loop loop_;
+  io::Timer timer_;
   std::thread thread_;
-};
-
-// A value that threads wait for.
-class Flag {
- public:
-  void set() {
-    const std::lock_guard lock(mutex_);
-    set_ = true;
-    at_ = std::chrono::steady_clock::now();
-    wake_.notify_all();
-  }
-  bool wait() {
-    std::unique_lock lock(mutex_);
-    return wake_.wait_for(lock, kPatience, [this] { return set_; });
-  }
-  std::chrono::steady_clock::time_point at() {
-    const std::lock_guard lock(mutex_);
-    return at_;
-  }
-
- private:
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  bool set_ = false;
-  std::chrono::steady_clock::time_point at_;
 };
 
 // An engine whose behaviour is a function of the exchange; the function runs on the engine's own loop thread.
@@ -113,6 +120,7 @@ class ScriptedEngine {
   }
   io::Address address() const { return address_; }
   io::Loop& loop() { return io_.loop(); }
+  void pass(Duration time) { io_.pass(time); }
   std::vector<Seen> seen() {
     const std::lock_guard lock(mutex_);
     return seen_;
@@ -315,9 +323,7 @@ class World {
   bool empties() {
     for (int look = 0; look < 2'000; ++look) {
       if (pool_->snapshot(0).inflight == 0 && proxy_->counters().requests_in_flight == 0) return true;
-      Flag later;
-      auto timer = control_.run([&] { return control_.loop().after(std::chrono::milliseconds(5), [&] { later.set(); }); });
-      (void)later.wait();
+      control_.pass(std::chrono::milliseconds(5));
     }
     return false;
   }
