@@ -1,7 +1,7 @@
 #include <benchmark/benchmark.h>
 
 #include "engine/engine.h"
-#include "engine/testing.h"
+#include "engine/test_driver.h"
 
 namespace warmpath::engine {
 namespace {

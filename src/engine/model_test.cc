@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "engine/engine.h"
-#include "engine/testing.h"
+#include "engine/test_driver.h"
 
 namespace warmpath::engine {
 namespace {

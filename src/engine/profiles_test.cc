@@ -5,7 +5,7 @@
 #include <sstream>
 
 #include "engine/engine.h"
-#include "engine/testing.h"
+#include "engine/test_driver.h"
 #include "engine/timing.h"
 
 namespace warmpath::engine {

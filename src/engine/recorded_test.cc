@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "engine/engine.h"
-#include "engine/testing.h"
+#include "engine/test_driver.h"
 
 namespace warmpath::engine {
 namespace {

@@ -8,7 +8,7 @@
 #include <map>
 
 #include "api/api.h"
-#include "engine_server/testing.h"
+#include "engine_server/test_words.h"
 #include "events/events.h"
 #include "http/http.h"
 

@@ -77,12 +77,17 @@ Result<std::vector<TokenId>> encode_prompt(const JobContext& context, const api:
                                   add ? tokens::SpecialTokens::kAdd : tokens::SpecialTokens::kNone);
 }
 
-// vLLM keeps the last tokens (truncation_side left); -1 stands for the model's limit.
+// Cut on the tokenizer's own side; -1 stands for the model's limit.
 void truncate(const JobContext& context, const api::Request& request, std::vector<TokenId>& ids) {
   if (!request.truncate_prompt_tokens) return;
   const std::int64_t asked = *request.truncate_prompt_tokens;
   const std::uint64_t most = asked < 0 ? context.model_tokens_max : static_cast<std::uint64_t>(asked);
-  if (ids.size() > most) ids.erase(ids.begin(), ids.end() - static_cast<std::ptrdiff_t>(most));
+  if (ids.size() <= most) return;
+  if (context.tokenizer.truncation_side() == tokens::TruncationSide::kRight) {
+    ids.resize(most);
+  } else {
+    ids.erase(ids.begin(), ids.end() - static_cast<std::ptrdiff_t>(most));
+  }
 }
 
 std::variant<std::vector<std::vector<TokenId>>, Refusal> encode_all(const JobContext& context,

@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "engine_server/testing.h"
+#include "engine_server/test_words.h"
 
 namespace warmpath::engine_server {
 namespace {
@@ -60,7 +60,7 @@ TEST_F(JobTest, CompletionsTakeTextIdsAndLists) {
   EXPECT_TRUE(texts.exact_length);
   EXPECT_EQ(texts.model, "tiny");
   EXPECT_THAT(job(Endpoint::kCompletions, R"({"prompt":[1,2,3,4],"truncate_prompt_tokens":2})").prompts,
-              ElementsAre(ElementsAre(3, 4)));
+              ElementsAre(ElementsAre(1, 2)));
 }
 
 TEST_F(JobTest, AdaptersAndAliasesAreModels) {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "tokens/stable_words.h"
+#include "tokens/tokens.h"
 
 namespace warmpath::engine_server {
 namespace {

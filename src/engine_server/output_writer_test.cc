@@ -4,7 +4,7 @@
 
 #include <set>
 
-#include "engine_server/testing.h"
+#include "engine_server/test_words.h"
 
 namespace warmpath::engine_server {
 namespace {

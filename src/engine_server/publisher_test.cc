@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "engine_server/testing.h"
+#include "engine_server/test_words.h"
 #include "events/events.h"
 
 namespace warmpath::engine_server {

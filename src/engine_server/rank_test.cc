@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "engine_server/testing.h"
+#include "engine_server/test_words.h"
 
 namespace warmpath::engine_server {
 namespace {

@@ -82,3 +82,5 @@ class Tokenizer {
 };
 
 }  // namespace warmpath::tokens
+
+#include "tokens/stable_words.h"  // IWYU pragma: export
