@@ -1,0 +1,292 @@
+// One publisher over loopback sockets, into a real index.
+#include "ingest/publisher_feed.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "ingest/test_engine.h"
+#include "io/test_loop.h"
+
+namespace warmpath::ingest {
+namespace {
+
+using blocks::PublisherState;
+using testing::prompt_ids;
+using testing::stored;
+using testing::TestPublisher;
+
+struct FeedTest : ::testing::Test {
+  static constexpr EngineId kEngine{3};
+
+  void follow(TestPublisher& publisher) {
+    follow(RankSource{publisher.live_endpoint(), publisher.replay_endpoint(), "", EventSource::Side::kConnect});
+  }
+  void follow(RankSource source) {
+    ASSERT_TRUE(make(std::move(source)).ok());
+    ASSERT_TRUE(io::RunUntil(loop, [&] { return feed->connected(); }));
+  }
+  Result<void> make(RankSource source) {
+    PublisherFeed::Setup setup{kEngine, "e", std::move(source), "pool", {}, 1};
+    setup.follower.replay_idle_max = std::chrono::milliseconds(100);
+    setup.follower.backoff_first = std::chrono::milliseconds(10);
+    setup.follower.backoff_max = std::chrono::milliseconds(50);
+    feed = std::make_unique<PublisherFeed>(loop, std::move(setup), index, registry,
+                                           [this](PublisherState state) { states.push_back(state); });
+    return feed->open();
+  }
+  std::uint32_t depth(std::uint64_t prompt, std::uint64_t blocks = 8) {
+    index::MatchTable table;
+    index.match(index.space().chain(prompt_ids(prompt, blocks), {}), table);
+    const auto* row = table.find(kEngine);
+    return row == nullptr ? 0 : row->depth(blocks::Tier::kGpu);
+  }
+  bool becomes(PublisherState state) {
+    return io::RunUntil(loop, [&] { return feed->follower().state() == state; });
+  }
+  bool reaches(std::uint64_t prompt, std::uint32_t blocks) {
+    return io::RunUntil(loop, [&] { return depth(prompt) == blocks; });
+  }
+  // As an engine that was restarted: same ports.
+  void reopen(TestPublisher& publisher) {
+    ASSERT_TRUE(io::RunUntil(loop, [&] { return publisher.open(); }));
+  }
+  std::uint64_t counted(const std::string& name) {
+    return registry.counter(name, "", {{"pool", "pool"}, {"engine", "e"}}).value();
+  }
+
+  io::Loop loop;
+  index::Index index{{.space = blocks::KeySpace(7, "qwen", testing::kBlockTokens)}};
+  observe::Registry registry;
+  std::vector<PublisherState> states;
+  std::unique_ptr<PublisherFeed> feed;
+};
+
+TEST_F(FeedTest, WhatWasBeforeIsReplayedAndWhatFollowsIsApplied) {
+  TestPublisher publisher(loop, TestPublisher::Replay::kAnswer);
+  publisher.lose({stored(1, 0, 3)});
+  publisher.lose({stored(2, 0, 1)});
+  follow(publisher);
+  ASSERT_TRUE(becomes(PublisherState::kExact));
+  EXPECT_EQ(depth(1), 3u);
+  EXPECT_EQ(depth(2), 1u);
+  publisher.publish({stored(1, 3, 2)});
+  ASSERT_TRUE(reaches(1, 5));
+  blocks::BlockRemoved removed;
+  removed.block_hashes.push_back(stored(1, 4, 1).block_hashes[0]);
+  publisher.publish({removed});
+  ASSERT_TRUE(reaches(1, 4));
+  publisher.publish({blocks::AllBlocksCleared{}, stored(2, 0, 2)});
+  ASSERT_TRUE(reaches(2, 2));
+  EXPECT_EQ(depth(1), 0u);
+  EXPECT_EQ(feed->follower().state(), PublisherState::kExact);
+  EXPECT_EQ(counted("warmpath_kv_batches_total"), 5u);
+  EXPECT_EQ(counted("warmpath_kv_blocks_stored_total"), 8u);
+  EXPECT_EQ(counted("warmpath_kv_gaps_total"), 0u);
+  EXPECT_TRUE(feed->heard());
+  EXPECT_EQ(publisher.replays_asked, 1u);
+}
+
+TEST_F(FeedTest, AGapIsReplayedAndExactAgainSoon) {
+  TestPublisher publisher(loop, TestPublisher::Replay::kAnswer);
+  follow(publisher);
+  publisher.publish({stored(1, 0, 1)});
+  ASSERT_TRUE(reaches(1, 1));
+  publisher.lose({stored(1, 1, 1)});
+  publisher.lose({stored(1, 2, 1)});
+  publisher.publish({stored(1, 3, 1)});
+  const Instant begun = loop.now();
+  ASSERT_TRUE(reaches(1, 4));
+  ASSERT_TRUE(becomes(PublisherState::kExact));
+  RecordProperty("repair_ms", static_cast<int>(std::chrono::duration_cast<std::chrono::milliseconds>(loop.now() - begun).count()));
+  EXPECT_EQ(counted("warmpath_kv_gaps_total"), 1u);
+  EXPECT_EQ(counted("warmpath_kv_replays_failed_total"), 0u);
+}
+
+TEST_F(FeedTest, ARestartedEngineIsForgottenAndReadAnew) {
+  TestPublisher publisher(loop, TestPublisher::Replay::kAnswer);
+  follow(publisher);
+  publisher.publish({stored(1, 0, 4)});
+  publisher.publish({stored(2, 0, 4)});
+  ASSERT_TRUE(reaches(2, 4));
+  publisher.die();
+  ASSERT_TRUE(becomes(PublisherState::kLost));
+  EXPECT_EQ(depth(1), 0u);  // lost does not match
+  reopen(publisher);
+  ASSERT_TRUE(becomes(PublisherState::kExact));
+  EXPECT_EQ(depth(2), 0u);
+  publisher.publish({stored(3, 0, 2)});
+  ASSERT_TRUE(reaches(3, 2));
+  EXPECT_EQ(depth(1), 0u);
+  EXPECT_EQ(counted("warmpath_kv_restarts_total"), 1u);
+  EXPECT_EQ(feed->follower().state(), PublisherState::kExact);
+}
+
+// Its new sequence may have passed the old one before we are connected again.
+TEST_F(FeedTest, ARestartIsNoticedWhenTheSequenceIsHigherAlready) {
+  TestPublisher publisher(loop, TestPublisher::Replay::kAnswer);
+  follow(publisher);
+  publisher.publish({stored(1, 0, 4)});
+  ASSERT_TRUE(reaches(1, 4));
+  publisher.die();
+  for (int i = 0; i < 5; ++i) publisher.lose({stored(10 + static_cast<std::uint64_t>(i), 0, 1)});
+  ASSERT_TRUE(becomes(PublisherState::kLost));
+  reopen(publisher);
+  ASSERT_TRUE(reaches(14, 1));
+  ASSERT_TRUE(becomes(PublisherState::kExact));
+  EXPECT_EQ(depth(1), 0u);
+  EXPECT_EQ(counted("warmpath_kv_restarts_total"), 1u);
+}
+
+TEST_F(FeedTest, HurryingWhatIsConnectedDoesNothing) {
+  TestPublisher publisher(loop, TestPublisher::Replay::kAnswer);
+  follow(publisher);
+  ASSERT_TRUE(becomes(PublisherState::kExact));
+  const auto before = states;
+  feed->hurry();
+  publisher.publish({stored(1, 0, 2)});
+  ASSERT_TRUE(reaches(1, 2));
+  EXPECT_EQ(states, before);
+  EXPECT_EQ(publisher.replays_asked, 1u);
+}
+
+TEST_F(FeedTest, WithoutAReplayEndpointAnEngineFoundLateIsPartial) {
+  TestPublisher publisher(loop, TestPublisher::Replay::kNone);
+  publisher.lose({stored(1, 0, 1)});
+  follow(publisher);
+  EXPECT_EQ(feed->follower().state(), PublisherState::kPartial);
+  EXPECT_FALSE(feed->heard());
+  // The subscription reaches the publisher some time after the connection: what is sent before it is gone.
+  ASSERT_TRUE(io::RunUntil(loop, [&] {
+    publisher.publish({stored(2, 0, 2)});
+    return depth(2) == 2;
+  }));
+  EXPECT_EQ(feed->follower().state(), PublisherState::kPartial);
+  publisher.lose({stored(3, 0, 1)});
+  publisher.publish({stored(4, 0, 1)});
+  ASSERT_TRUE(reaches(4, 1));
+  ASSERT_TRUE(becomes(PublisherState::kSuspect));  // a removal may be what was lost
+  publisher.publish({blocks::AllBlocksCleared{}});
+  ASSERT_TRUE(becomes(PublisherState::kExact));
+  EXPECT_EQ(depth(2), 0u);
+}
+
+TEST_F(FeedTest, ASilentReplaySocketDoesNotStopLiveEvents) {
+  TestPublisher publisher(loop, TestPublisher::Replay::kSilent);
+  publisher.lose({stored(2, 0, 2)});
+  follow(publisher);
+  ASSERT_TRUE(io::RunUntil(loop, [&] {
+    publisher.publish({stored(1, 0, 2)});
+    return depth(1) == 2;
+  }));
+  EXPECT_EQ(feed->follower().state(), PublisherState::kPartial);
+  EXPECT_EQ(depth(2), 0u);
+  ASSERT_TRUE(io::RunUntil(loop, [&] { return publisher.replays_asked >= 2; }));
+  EXPECT_GE(counted("warmpath_kv_replays_failed_total"), 1u);
+  publisher.set_replay(TestPublisher::Replay::kAnswer);
+  ASSERT_TRUE(becomes(PublisherState::kExact));
+  EXPECT_EQ(depth(1), 2u);
+  EXPECT_EQ(depth(2), 2u);
+}
+
+// vLLM up to 0.32 drops what a slow reader leaves, the end marker included.
+TEST_F(FeedTest, AReplayThatBreaksOffIsAskedAgainFromTheHole) {
+  TestPublisher publisher(loop, TestPublisher::Replay::kNoMarker);
+  publisher.replay_pieces_max = 4;
+  for (std::uint64_t prompt = 1; prompt <= 6; ++prompt) publisher.lose({stored(prompt, 0, 2)});
+  follow(publisher);
+  ASSERT_TRUE(io::RunUntil(loop, [&] { return depth(6) == 2; }));
+  publisher.set_replay(TestPublisher::Replay::kAnswer);
+  publisher.replay_pieces_max = 100;
+  ASSERT_TRUE(becomes(PublisherState::kExact));
+  for (std::uint64_t prompt = 1; prompt <= 6; ++prompt) EXPECT_EQ(depth(prompt), 2u) << prompt;
+  EXPECT_GE(publisher.replays_asked, 3u);
+}
+
+TEST_F(FeedTest, BrokenFramesAreCountedAndRepaired) {
+  TestPublisher publisher(loop, TestPublisher::Replay::kAnswer);
+  follow(publisher);
+  publisher.publish({stored(1, 0, 1)});
+  ASSERT_TRUE(reaches(1, 1));
+  const std::string far = std::string(7, '\0') + '\x09';
+  for (const std::vector<std::string>& frames : std::vector<std::vector<std::string>>{
+           {""}, {"kv", "short", "x"}, {"kv", far}, {"kv", far, "\x93", "more"}, {"kv", std::string(8, '\0'), "\xc1garbage"}}) {
+    publisher.send_frames(frames);
+  }
+  ASSERT_TRUE(io::RunUntil(loop, [&] { return counted("warmpath_kv_batches_malformed_total") >= 4; }));
+  ASSERT_TRUE(becomes(PublisherState::kExact));
+  // A batch whose content cannot be read is a hole: the replay brings it whole.
+  publisher.lose({stored(1, 1, 1)});
+  publisher.send_frames({"kv", std::string(7, '\0') + '\x01', "\x93\xc1"});
+  ASSERT_TRUE(reaches(1, 2));
+  ASSERT_TRUE(becomes(PublisherState::kExact));
+}
+
+TEST_F(FeedTest, BoundTheEngineDialsOutToUs) {
+  io::ZmqOptions probe;
+  probe.kind = io::ZmqKind::kSub;
+  probe.attach = io::ZmqOptions::Attach::kBind;
+  probe.endpoint = "tcp://127.0.0.1:*";
+  probe.topics = {""};
+  std::string address;
+  {
+    auto socket = io::ZmqSocket::open(loop, probe, {});
+    ASSERT_TRUE(socket.ok());
+    address = (*socket)->bound_endpoint();
+    const auto taken = make({address, "", "", EventSource::Side::kBind});
+    ASSERT_FALSE(taken.ok());
+    EXPECT_EQ(taken.error().kind, ErrorKind::kConflict);
+  }
+  ASSERT_TRUE(io::RunUntil(loop, [&] { return make({address, "", "", EventSource::Side::kBind}).ok(); }));
+  TestPublisher publisher(loop, TestPublisher::Replay::kNone, address);
+  ASSERT_TRUE(io::RunUntil(loop, [&] { return feed->connected(); }));
+  ASSERT_TRUE(io::RunUntil(loop, [&] {
+    publisher.publish({stored(1, 0, 3)});
+    return depth(1) == 3;
+  }));
+  feed->hurry();  // a bound socket has nobody to hurry to
+  publisher.die();
+  ASSERT_TRUE(becomes(PublisherState::kLost));
+}
+
+TEST_F(FeedTest, AddressesThatAreNone) {
+  for (const char* bad : {"tcp://", "tcp://127.0.0.1", "ipc:///tmp/x", "nonsense", "tcp://127.0.0.1:99999"}) {
+    const auto opened = make({bad, "", "", EventSource::Side::kConnect});
+    ASSERT_FALSE(opened.ok()) << bad;
+    EXPECT_EQ(opened.error().kind, ErrorKind::kInvalid) << bad;
+  }
+}
+
+TEST_F(FeedTest, AnEngineThatIsBackIsConnectedAtOnceWhenHurried) {
+  TestPublisher publisher(loop, TestPublisher::Replay::kAnswer);
+  follow(publisher);
+  publisher.publish({stored(1, 0, 1)});
+  ASSERT_TRUE(reaches(1, 1));
+  publisher.die();
+  ASSERT_TRUE(becomes(PublisherState::kLost));
+  // libzmq tries at 0.1 s, 0.2 s, … 5 s: after a long time away it would be seconds.
+  reopen(publisher);
+  feed->hurry();
+  const Instant begun = loop.now();
+  ASSERT_TRUE(becomes(PublisherState::kExact));
+  EXPECT_LT(loop.now() - begun, std::chrono::seconds(2));
+}
+
+TEST_F(FeedTest, DestroyedAtAnyMoment) {
+  TestPublisher publisher(loop, TestPublisher::Replay::kAnswer);
+  for (std::uint64_t i = 0; i < 40; ++i) publisher.lose({stored(i + 1, 0, 2)});
+  // After 0, 1, 2, … turns of the loop: before the connection, in the replay, behind it.
+  for (int turns = 0; turns < 60; ++turns) {
+    ASSERT_TRUE(make({publisher.live_endpoint(), publisher.replay_endpoint(), "", EventSource::Side::kConnect}).ok());
+    int turn = 0;
+    io::Timer keep_turning;
+    std::function<void()> again = [&] { keep_turning = loop.after(Duration{0}, again); };
+    again();
+    ASSERT_TRUE(io::RunUntil(loop, [&] { return ++turn > turns * 5; }));
+    publisher.publish({stored(1, 0, 2)});
+    feed.reset();
+    io::Settle(loop);
+  }
+}
+
+}  // namespace
+}  // namespace warmpath::ingest
