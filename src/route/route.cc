@@ -261,6 +261,10 @@ void Core::Impl::on(const EngineChanged& input, Instant now, std::vector<Effect>
     recent.forget(removed->engine);
     publishers.erase(removed->engine);
     proofs.forget(removed->engine);
+  } else if (const auto* change = std::get_if<fleet::LivenessChanged>(&input.change);
+             change != nullptr && change->liveness == fleet::Liveness::kDown) {
+    // Whatever comes back there may be another process, with an empty cache.
+    recent.forget(change->engine);
   }
 }
 

@@ -263,6 +263,19 @@ TEST(CoreTest, RequestsOfARemovedEngineRunOnOrAreRetried) {
   pool.expect_empty_books();
 }
 
+TEST(CoreTest, WhatWasJustRoutedToAnEngineThatWentDownIsNoLongerGuessed) {
+  Pool pool("precise", 1);
+  const auto ids = ids_of(1, 100);
+  pool.forwarded(1, ids);
+  pool.step(FirstByte{RequestId(1)});
+  pool.step(Finished{RequestId(1), {}});
+  EXPECT_GT(pool.forwarded(2, ids).predicted_cached_tokens, 0u);
+  pool.step(Finished{RequestId(2), {}});
+  pool.step(EngineChanged{fleet::LivenessChanged{EngineId(0), fleet::Liveness::kDown}});
+  pool.step(EngineChanged{fleet::LivenessChanged{EngineId(0), fleet::Liveness::kUp}});
+  EXPECT_EQ(pool.forwarded(3, ids).predicted_cached_tokens, 0u);
+}
+
 TEST(CoreTest, ApproximateFollowsItsOwnDecisions) {
   for (const std::string_view name : {"approximate", "approximate-2025"}) {
     SCOPED_TRACE(name);
