@@ -67,6 +67,8 @@ int run_demo(std::span<const std::string> args) {
   config::Flags flags("demo", "a gateway, simulated engines and conversations: four policies compared");
   flags.list("policy", "NAME", "only this policy; may be given several times (default: random, load, approximate, precise)",
              &policies);
+  bool quick = false;
+  flags.toggle("quick", "a fifth of the tenants and of the KV: half a minute, for a look or a build check", &quick);
   flags.number("engines", "N", "simulated engines", &options.engines, 1, 64);
   flags.number("blocks", "N", "KV blocks of each engine", &options.kv_blocks, 16, 1'000'000);
   flags.number("tenants", "N", "tenants, each with a system prompt", &options.conversations.tenants, 1, 10'000);
@@ -78,12 +80,13 @@ int run_demo(std::span<const std::string> args) {
   flags.real("price-cached", "P", "price of a million cached prompt tokens", &prices.cached, 0, 1e9);
   flags.real("price-uncached", "P", "price of a million computed prompt tokens", &prices.uncached, 0, 1e9);
   flags.format(&format);
-  flags.example("warmpath demo", "about two minutes; ends with a table");
+  flags.example("warmpath demo", "about three minutes; ends with a table");
   flags.example("warmpath demo --policy precise --format json", "one arm, for programs");
   flags.note(
       "Engines and gateway talk over HTTP, server-sent events and ZMQ on loopback, as with real engines. The engines' "
       "timing is that of Qwen3-32B on two H100. Exit code 1 when a request failed.");
   if (const auto code = flags.read(args)) return *code;
+  if (quick) make_quick(options);
   if (!policies.empty()) options.policies = policies;
   for (const std::string& policy : options.policies) {
     if (auto found = schedule::find_policy(policy); !found.ok()) return fail(found.error());

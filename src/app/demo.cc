@@ -1,5 +1,6 @@
 #include "app/demo.h"
 
+#include <algorithm>
 #include <future>
 #include <thread>
 
@@ -157,6 +158,12 @@ Arm arm_of(const std::string& policy, const loadgen::Report& report, const std::
 }
 
 }  // namespace
+
+void make_quick(DemoOptions& options) {
+  options.conversations.tenants = std::max(1u, options.conversations.tenants / 5);
+  options.kv_blocks = std::max<std::uint64_t>(options.kv_blocks / 5, 400);  // one conversation has to fit
+  options.conversations.think_seconds /= 3;
+}
 
 double working_set_share(const DemoOptions& options) {
   workload::Options wanted = workload_of(options);

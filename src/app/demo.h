@@ -15,19 +15,22 @@ namespace warmpath::app {
 struct DemoOptions {
   std::vector<std::string> policies = {"random", "load", "approximate", "precise"};
   std::uint32_t engines = 4;
-  std::uint64_t kv_blocks = 5'000;      // of each engine
+  std::uint64_t kv_blocks = 5'500;      // of each engine
   std::uint32_t block_tokens = 16;
-  double speed = 4;                     // of the engines' clock
-  double conversations_per_second = 3;  // engine time
-  workload::MultiTurn conversations{.tenants = 40,
-                                    .conversations_per_tenant = 4,
+  double speed = 3;                     // of the engines' clock
+  double conversations_per_second = 20;  // engine time
+  workload::MultiTurn conversations{.tenants = 50,
+                                    .conversations_per_tenant = 3,
                                     .turns = 4,
                                     .system_prompt_tokens = 3'000,
                                     .user_tokens = 150,
                                     .output_tokens = 50,
-                                    .think_seconds = 1};  // engine time
+                                    .think_seconds = 15};  // engine time
   std::uint64_t seed = 1;
 };
+
+// A fifth of the tenants on a fifth of the KV, with less time to think: shows that it works, not what it is worth.
+void make_quick(DemoOptions& options);
 
 // Distinct tokens of the workload over what the engines can hold.
 double working_set_share(const DemoOptions& options);
