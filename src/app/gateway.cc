@@ -109,6 +109,7 @@ class GatewayImpl final : public Gateway {
     limits.body_timeout = config_.timeouts.client_body;
     limits.keep_alive = config_.timeouts.client_keep_alive;
     limits.write_stall = config_.timeouts.client_stall;
+    options.engine_calls_max = static_cast<std::uint32_t>(config_.limits.engine_connections_max);
     options.timeouts = {config_.timeouts.connect, config_.timeouts.first_byte, config_.timeouts.idle};
     std::random_device device;
     options.seed = (std::uint64_t{device()} << 32) | device();

@@ -273,6 +273,7 @@ void Pool::engine_added(EngineAt engine) {
   impl_->edit_engines([&](EngineList& list) {
     const std::size_t at = info.id.value();
     if (list.by_id.size() <= at) list.by_id.resize(at + 1);
+    engine.calls = list.by_id[at] ? list.by_id[at]->calls : std::make_shared<std::atomic<std::uint32_t>>(0);
     list.by_id[at] = std::make_shared<const EngineAt>(std::move(engine));
   });
   (void)submit(route::EngineChanged{fleet::Added{info}});

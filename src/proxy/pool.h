@@ -15,6 +15,7 @@
 // is refused (503); samples are dropped when the inbox is that full (counted; the next one is never far).
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -50,6 +51,8 @@ struct EngineAt {
   http::Origin origin;                  // resolved address
   std::string path;                     // prefix of its base URL: "" or "/prefix"
   std::vector<api::ModelEntry> models;  // what it serves; empty: not known, taken to serve the pool's model
+  // Requests of this gateway at it; made by engine_added().
+  std::shared_ptr<std::atomic<std::uint32_t>> calls{};
 };
 
 class EffectSink;  // private: an I/O thread of the Proxy

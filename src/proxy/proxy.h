@@ -10,6 +10,7 @@
 // reaches the client before the engine's first body byte, so that everything before it can be tried on another engine:
 //   engine refuses, breaks or is silent  -> as route decides: another engine, or 502 / 503 / 504
 //   engine answers 429, 502, 503, 504    -> one other engine, else its own answer, Retry-After included
+//   engine has engine_calls_max already  -> another engine, else 429
 //   any other answer                     -> passed on, never tried again
 //   a stream breaks later                -> an SSE error event and the end, no [DONE]
 //   an answer that is no stream breaks   -> 502: it is held until whole, up to whole_bytes_max; above that the client's
@@ -61,6 +62,7 @@ struct ProxyOptions {
   http::Limits limits;
   http::ClientTimeouts timeouts;
   http::ClientOptions client;
+  std::uint32_t engine_calls_max = 4'096;  // requests at one engine (one rank), all threads; more go elsewhere or get 429
   api::RequestLimits request_limits;
   std::size_t encode_inline_bytes_max = 64u << 10;  // longer prompts go to an encode thread
   std::size_t encode_queue_max = 1'024;             // prompts waiting for one; beyond, they are routed without a chain

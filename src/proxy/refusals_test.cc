@@ -60,6 +60,24 @@ TEST(Refusals, OtherAnswersAreFinal) {
   }
 }
 
+TEST(Refusals, AFullEngineIsLeftAlone) {
+  ProxyOptions options;
+  options.engine_calls_max = 1;
+  World world(1, options);
+  world.engine().script(silent());
+  world.run();
+  const auto first = world.caller.start(world.address(), "POST", "/v1/chat/completions", chat_body());
+  ASSERT_TRUE(world.engine().asked.wait());
+  const auto second = world.caller.post(world.address(), chat_body());
+  EXPECT_EQ(second->status(), 429);
+  EXPECT_EQ(second->header("retry-after"), "1");
+  EXPECT_EQ(world.engine().seen().size(), 1u);
+  world.caller.cancel(*first);
+  ASSERT_TRUE(world.empties());
+  world.engine().script(answers(200, kWhole));
+  EXPECT_EQ(world.caller.post(world.address(), chat_body())->status(), 200);  // its place was given back
+}
+
 TEST(Refusals, NonsenseIsABadGateway) {
   World world(0);
   LoopThread io;

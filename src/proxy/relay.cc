@@ -169,6 +169,14 @@ void Relay::forward(const route::Forward& forward) {
     return;
   }
   record_.engine = engine->info.name;
+  const std::uint32_t before = engine->calls->fetch_add(1, std::memory_order_relaxed);
+  place_.emplace(engine->calls);
+  if (before >= io_.shared().options.engine_calls_max) {
+    place_.reset();
+    submit(route::Failed{id_, forward.engine, ErrorKind::kExhausted, route::Failed::Retry::kMay,
+                         route::Failed::Blame::kNone});
+    return;
+  }
   answer_ = Answer::kNone;
   whole_.clear();
   http::ClientRequest request;
@@ -178,7 +186,6 @@ void Relay::forward(const route::Forward& forward) {
   request.body = to_send_;
   request.timeouts = io_.shared().options.timeouts;
   phase_ = Phase::kCalling;
-  io_.retire(std::move(call_));
   call_ = io_.client().start(engine->origin, std::move(request), *this);
   if (pool_->options().routed) pool_->options().routed(engine_, record_.prompt_tokens);
 }
@@ -267,7 +274,7 @@ void Relay::client_drained() {
 }
 
 void Relay::on_done() {
-  io_.retire(std::move(call_));
+  end_call();
   switch (answer_) {
     case Answer::kStream: {
       if (phase_ == Phase::kCalling) start_answer(std::nullopt);  // an empty stream
@@ -298,7 +305,7 @@ void Relay::on_done() {
 }
 
 void Relay::on_failed(const Error& error, bool /*head_seen*/, bool /*sent*/) {
-  io_.retire(std::move(call_));
+  end_call();
   if (phase_ == Phase::kAnswering) {
     broke(error);
   } else if (answer_ == Answer::kBusy) {  // it said no and then broke: the no counts
@@ -328,12 +335,17 @@ void Relay::retry(ErrorKind kind, route::Failed::Blame blame) {
   submit(route::Failed{id_, engine_, kind, route::Failed::Retry::kMay, blame});
 }
 
+void Relay::end_call() {
+  io_.retire(std::move(call_));
+  place_.reset();
+}
+
 void Relay::client_gone() {
   if (phase_ == Phase::kDone) return;
   const bool brain_knows = phase_ == Phase::kDeciding || phase_ == Phase::kCalling || phase_ == Phase::kAnswering;
   if (call_) {
     call_->cancel();
-    io_.retire(std::move(call_));
+    end_call();
   }
   phase_ = Phase::kDone;
   if (brain_knows) submit(route::ClientGone{id_});

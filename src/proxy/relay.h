@@ -59,6 +59,7 @@ class Relay final : public http::ResponseSink, public std::enable_shared_from_th
   void start_answer(std::optional<std::uint64_t> length);
   void send(std::string_view bytes);
   void broke(const Error& error);
+  void end_call();
   void retry(ErrorKind kind, route::Failed::Blame blame);
   void client_gone();
   void client_drained();
@@ -82,7 +83,20 @@ class Relay final : public http::ResponseSink, public std::enable_shared_from_th
   bool client_wants_stream_ = false;
 
   Phase phase_ = Phase::kStarting;
+  // A place at an engine, given back when the call ends.
+  class Place {
+   public:
+    explicit Place(std::shared_ptr<std::atomic<std::uint32_t>> calls) : calls_(std::move(calls)) {}
+    ~Place() { calls_->fetch_sub(1, std::memory_order_relaxed); }
+    Place(const Place&) = delete;
+    Place& operator=(const Place&) = delete;
+
+   private:
+    std::shared_ptr<std::atomic<std::uint32_t>> calls_;
+  };
+
   std::unique_ptr<http::ClientCall> call_;
+  std::optional<Place> place_;
   EngineId engine_;
   Answer answer_ = Answer::kNone;
   http::ResponseHead head_;
