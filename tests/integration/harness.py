@@ -147,8 +147,8 @@ class Gateway(Process):
     """`warmpath serve`; `address` is where clients go, `admin` where operators do."""
 
     def __init__(self, engines, *more, policy="precise", tokenizer=MODEL_FOLDER, ready=True,
-                 health="50ms"):
-        args = ["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--log-format", "json",
+                 health="50ms", listen="127.0.0.1:0"):
+        args = ["serve", "--listen", listen, "--admin-listen", "127.0.0.1:0", "--log-format", "json",
                 "--scrape-interval", "50ms", "--health-interval", health, "--io-threads", "2", "--policy", policy]
         for engine in engines:
             args += ["--engine", engine if isinstance(engine, str) else engine.url]
@@ -202,6 +202,13 @@ class Gateway(Process):
     def decisions(self, limit=20):
         return request(self.admin, "GET", f"/decisions?limit={limit}").json()["decisions"]
 
+    def finished(self, limit=20):
+        """Decisions once all have their answers' usage: the client has it a moment before the brain."""
+        def all_reported():
+            decisions = self.decisions(limit)
+            return decisions if all(d["reported_cached_tokens"] is not None for d in decisions) else None
+        return poll("all decisions have their usage", all_reported)
+
     def metrics(self):
         return request(self.admin, "GET", "/metrics").text
 
@@ -231,7 +238,7 @@ class Answer:
 
 def connect(address):
     host, port = address.rsplit(":", 1)
-    return http.client.HTTPConnection(host, int(port), timeout=seconds(60))
+    return http.client.HTTPConnection(host.strip("[]"), int(port), timeout=seconds(60))
 
 
 def request(address, method, path, body=None, headers=None):

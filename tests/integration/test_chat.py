@@ -1,6 +1,8 @@
 """Chats through the gateway: whole and streamed, conversations that hit what earlier turns left, every policy."""
 
 import json
+import os
+import socket
 import subprocess
 import unittest
 
@@ -60,7 +62,7 @@ class Chat(Case):
                 before = now
                 gateway.wait_blocks(held)
                 messages.append({"role": "assistant", "content": answer.json()["choices"][0]["message"]["content"]})
-        decisions = gateway.decisions(100)
+        decisions = gateway.finished(100)
         self.assertEqual(len(decisions), asked)
         for decision in decisions:
             self.assertTrue(decision["receipt"]["exact"], decision)
@@ -120,7 +122,7 @@ class Chat(Case):
         gateway.wait_blocks(3 * held)
         for more in ({}, {"model": "tuned"}, {"cache_salt": "tenant"}):
             self.assertGreater(usage_of(chat(gateway.address, text, **more))[1], 80)
-        for decision in gateway.decisions():
+        for decision in gateway.finished():
             self.assertEqual(decision["predicted_cached_tokens"], decision["reported_cached_tokens"], decision)
 
     def test_two_pools_in_one_config(self):
@@ -144,6 +146,52 @@ class Chat(Case):
         self.assertEqual(answer.headers["x-request-id"], "abc-1")
         gateway.wait_event("request", id="abc-1", status=200)
         self.assertNotIn("secret-key", gateway.said())
+
+    def test_a_gateway_that_comes_later_learns_what_engines_hold(self):
+        engines = [self.engine(), self.engine()]
+        self.assertEqual(chat(engines[1].address, words(50, 200)).status, 200)
+        gateway = self.gateway(engines)  # its events are replayed
+        gateway.wait_blocks(12)
+        usage, cached = usage_of(chat(gateway.address, words(50, 200)))
+        self.assertGreater(cached, 180)
+        decision = gateway.finished()[0]
+        self.assertEqual((decision["engine"], decision["predicted_cached_tokens"]), (engines[1].url, cached))
+
+    def test_older_engines_are_told_by_hand(self):
+        base = _free_ports()  # those of its ranks are in a row
+        engine = self.engine("--dp", "2", "--kv-events-port", str(base), "--kv-replay-port", str(base + 2))
+        first = engine.ready["kv_event_sources"][0]
+        gateway = self.gateway([f"{engine.url},kv={first['endpoint']},replay={first['replay_endpoint']},dp=2"],
+                               ready=False)
+        gateway.wait_ready(2)
+        for _ in range(2):
+            answer = chat(gateway.address, words(51, 200))
+            gateway.wait_blocks(12)
+        self.assertGreater(usage_of(answer)[1], 180)
+        decision = gateway.finished()[0]
+        self.assertEqual(decision["predicted_cached_tokens"], decision["reported_cached_tokens"])
+
+    def test_usage_is_asked_for_and_stripped_where_wanted(self):
+        gateway = self.gateway([self.engine()], "--include-usage", "true")
+        stream = Stream(gateway.address, words(52, 60), max_tokens=20)
+        events = list(stream.events())
+        stream.close()
+        self.assertEqual(events[-1], "[DONE]")
+        for event in events[:-1]:
+            self.assertFalse(json.loads(event).get("usage"), event)
+            self.assertTrue(json.loads(event)["choices"], event)
+        gateway.finished()
+        self.assertEqual(gateway.engines()[0]["proof"]["requests"], 1)
+        self.assertEqual(gateway.wait_event("request")["output_tokens"], 20)
+
+    def test_ipv6(self):
+        try:
+            socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+        except OSError:
+            self.skipTest("this machine has no IPv6 loopback")
+        gateway = self.gateway([self.engine()], listen="[::1]:0")
+        self.assertTrue(gateway.address.startswith("[::1]:"))
+        self.assertEqual(chat(gateway.address, "hello").status, 200)
 
 
 class DataParallel(Case):
@@ -190,6 +238,20 @@ class Privacy(Case):
             self.assertNotIn(word, reports)
             self.assertNotIn(word, gateway.said())
         self.assertGreaterEqual(metric_sum(reports, "warmpath_requests_total"), 3)
+
+
+def _free_ports():
+    """The first of four free ports in a row."""
+    first = 20_000 + os.getpid() * 4 % 10_000  # below those that the system gives out; apart from other runs
+    for base in range(first, first + 2_000, 4):
+        try:
+            held = [socket.create_server(("127.0.0.1", base + i)) for i in range(4)]
+        except OSError:
+            continue
+        for one in held:
+            one.close()
+        return base
+    raise AssertionError("no four free ports in a row")
 
 
 def _from_config(path):

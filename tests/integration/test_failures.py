@@ -106,7 +106,7 @@ class Deaths(Case):
         # What it held went with it: the same prompt is predicted where it is, and nowhere else.
         answer = chat(gateway.address, words(6, 100))
         self.assertGreater(answer.json()["usage"]["prompt_tokens_details"]["cached_tokens"], 80)
-        decision = gateway.decisions(1)[0]
+        decision = gateway.finished(1)[0]
         self.assertEqual(decision["predicted_cached_tokens"], decision["reported_cached_tokens"], decision)
         matched = {c["engine"]: c["matched_tokens"] for c in decision["receipt"]["candidates"]}
         self.assertEqual(matched[holder["name"]], 0, decision)
@@ -132,7 +132,7 @@ class Deaths(Case):
         poll("the guess is over", lambda: gateway.decisions()[-1]["age_ms"] > 2000)
         answer = chat(gateway.address, words(8, 100))
         self.assertEqual(answer.json()["usage"]["prompt_tokens_details"]["cached_tokens"], 0)
-        decision = gateway.decisions(1)[0]
+        decision = gateway.finished(1)[0]
         self.assertEqual(decision["predicted_cached_tokens"], 0, decision)
 
 
