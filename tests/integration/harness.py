@@ -21,7 +21,7 @@ MODEL_FOLDER = os.environ["WARMPATH_MODEL"]
 FACTOR = float(os.environ.get("WARMPATH_DEADLINE_FACTOR", "1"))
 MODEL = "demo"
 BLOCK = 16
-SANITIZER_WORDS = ("AddressSanitizer", "ThreadSanitizer", "LeakSanitizer", "runtime error:", "CHECK failed")
+SANITIZER_WORDS = ("AddressSanitizer", "ThreadSanitizer", "LeakSanitizer", "runtime error:", "warmpath: bug:")
 
 
 def seconds(base):
