@@ -469,7 +469,13 @@ class Fetch final : public ClientCall, public ResponseSink {
   void pause() override { call_->pause(); }
   void resume() override { call_->resume(); }
 
-  void on_head(const ResponseHead& head) override { whole_.head = head; }
+  void on_head(const ResponseHead& head) override {
+    whole_.head = head;
+    // A body of known size is not copied as it grows.
+    const std::string* length = head.headers.find("content-length");
+    const std::size_t size = length == nullptr ? 0 : parse_u64(*length).value_or(0);
+    if (size <= pool_.options().whole_body_bytes_max) whole_.body.reserve(size);
+  }
   void on_body(std::string_view bytes) override {
     if (whole_.body.size() + bytes.size() > pool_.options().whole_body_bytes_max) {
       return tell(Error{ErrorKind::kTooLarge, "the answer is larger than " +

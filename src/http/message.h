@@ -19,6 +19,7 @@ struct Header {
 class Headers {
  public:
   void add(std::string name, std::string value);
+  void reserve(std::size_t count) { all_.reserve(count); }
   void set(std::string_view name, std::string value);  // replaces all of that name
   void remove(std::string_view name);
   const std::string* find(std::string_view name) const;  // first

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cctype>
 
 namespace warmpath::http {
 namespace {
@@ -23,16 +22,23 @@ constexpr std::array<bool, 256> make_token_table() {
 }
 constexpr std::array<bool, 256> kToken = make_token_table();
 
-bool is_token(std::string_view text) {
-  return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) { return kToken[static_cast<unsigned char>(c)]; });
+// Field values: visible characters, spaces, tabs and anything above ASCII.
+constexpr std::array<bool, 256> make_value_table() {
+  std::array<bool, 256> table{};
+  for (std::size_t c = 0x20; c < 256; ++c) table[c] = c != 0x7f;
+  table['\t'] = true;
+  return table;
 }
+constexpr std::array<bool, 256> kValue = make_value_table();
 
-bool is_field_value(std::string_view text) {
-  return std::all_of(text.begin(), text.end(), [](char c) {
-    const auto byte = static_cast<unsigned char>(c);
-    return (byte >= 0x20 && byte != 0x7f) || byte == '\t';
-  });
+// Without an early exit the loop is a few instructions a byte; refusals are rare.
+bool all_in(const std::array<bool, 256>& table, std::string_view text) {
+  bool good = true;
+  for (const char c : text) good &= table[static_cast<unsigned char>(c)];
+  return good;
 }
+bool is_token(std::string_view text) { return !text.empty() && all_in(kToken, text); }
+bool is_field_value(std::string_view text) { return all_in(kValue, text); }
 
 Error malformed(std::string what) { return {ErrorKind::kInvalid, "malformed HTTP head: " + std::move(what)}; }
 
@@ -53,12 +59,16 @@ bool is_framing_look_alike(std::string_view name) {
 }
 
 // host[:port] by its characters; empty is allowed (RFC 9112 3.2).
-bool is_host(std::string_view text) {
-  return std::all_of(text.begin(), text.end(), [](char c) {
-    const auto byte = static_cast<unsigned char>(c);
-    return (byte < 0x80 && std::isalnum(byte) != 0) || std::string_view("-._~:[]%!$&'()*+;=").find(c) != std::string_view::npos;
-  });
+constexpr std::array<bool, 256> make_host_table() {
+  std::array<bool, 256> table{};
+  for (std::size_t c = 0; c < 128; ++c) {
+    table[c] = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+  }
+  for (const char c : std::string_view("-._~:[]%!$&'()*+;=")) table[static_cast<unsigned char>(c)] = true;
+  return table;
 }
+constexpr std::array<bool, 256> kHost = make_host_table();
+bool is_host(std::string_view text) { return all_in(kHost, text); }
 
 // Finds the head's end; 0 when it is not there yet.
 Result<std::size_t> head_size(std::string_view bytes, const Limits& limits) {
@@ -72,12 +82,61 @@ Result<std::size_t> head_size(std::string_view bytes, const Limits& limits) {
   return end == std::string_view::npos ? 0 : size;
 }
 
-Result<void> parse_fields(std::string_view block, const Limits& limits, Headers& headers) {
+// What framing and routing need of the fields, noted in the one pass over them.
+struct Noted {
+  std::optional<std::uint64_t> length;
+  std::string_view coding;
+  std::string_view host;
+  int codings = 0;
+  int hosts = 0;
+};
+
+Result<void> note_content_length(std::string_view value, Noted& noted) {
+  const bool digits = !value.empty() && value.size() <= 18 &&
+                      std::all_of(value.begin(), value.end(), [](char c) { return c >= '0' && c <= '9'; });
+  const auto length = digits ? parse_u64(value) : std::nullopt;
+  if (!length) return malformed("Content-Length is not a number");
+  if (noted.length && *noted.length != *length) return malformed("two different Content-Length headers");
+  noted.length = length;
+  return {};
+}
+
+// By its length first: few names are compared at all.
+Result<void> note(std::string_view name, std::string_view value, Noted& noted) {
+  switch (name.size()) {
+    case 4:
+      if (!equals_ignoring_case(name, "host")) return {};
+      ++noted.hosts;
+      noted.host = value;
+      return {};
+    case 14:
+      if (equals_ignoring_case(name, "content-length")) return note_content_length(value, noted);
+      break;
+    case 17:
+      if (equals_ignoring_case(name, "transfer-encoding")) {
+        ++noted.codings;
+        noted.coding = value;
+        return {};
+      }
+      break;
+    default: return {};
+  }
+  if (is_framing_look_alike(name)) return malformed("the header " + std::string(name) + "; it is written with '-'");
+  return {};
+}
+
+constexpr std::size_t kHeadersUsual = 20;
+
+// `block` is whole lines, each with its CRLF.
+Result<void> parse_fields(std::string_view block, const Limits& limits, Headers& headers, Noted& noted) {
+  headers.reserve(std::min(kHeadersUsual, limits.headers_max));
   std::size_t count = 0;
   while (!block.empty()) {
-    const auto end = block.find("\r\n");
-    const std::string_view line = block.substr(0, end);
-    block.remove_prefix(end == std::string_view::npos ? block.size() : end + 2);
+    const std::size_t end = block.find('\n');  // there is one, and a CR before it, or a control character is found below
+    std::string_view line = block.substr(0, end);
+    block.remove_prefix(end == std::string_view::npos ? block.size() : end + 1);
+    if (!line.ends_with('\r')) return malformed("a line that ends in a bare LF");
+    line.remove_suffix(1);
     if (++count > limits.headers_max) {
       return Error{ErrorKind::kHeadTooLarge, "more than " + std::to_string(limits.headers_max) + " headers"};
     }
@@ -86,47 +145,30 @@ Result<void> parse_fields(std::string_view block, const Limits& limits, Headers&
     if (colon == std::string_view::npos) return malformed("a header line without a colon");
     const std::string_view name = line.substr(0, colon);
     if (!is_token(name)) return malformed("a header name with characters that are not allowed");
-    if (is_framing_look_alike(name)) return malformed("the header " + std::string(name) + "; it is written with '-'");
     std::string_view value = line.substr(colon + 1);
     while (value.starts_with(' ') || value.starts_with('\t')) value.remove_prefix(1);
     while (value.ends_with(' ') || value.ends_with('\t')) value.remove_suffix(1);
     if (!is_field_value(value)) return malformed("a control character in the value of " + std::string(name));
+    if (auto noting = note(name, value, noted); !noting.ok()) return noting;
     headers.add(std::string(name), std::string(value));
   }
   return {};
 }
 
-Result<std::optional<std::uint64_t>> content_length(const Headers& headers) {
-  std::optional<std::uint64_t> length;
-  for (const Header& header : headers.all()) {
-    if (!equals_ignoring_case(header.name, "content-length")) continue;
-    const bool digits = !header.value.empty() && header.value.size() <= 18 &&
-                        std::all_of(header.value.begin(), header.value.end(), [](char c) { return c >= '0' && c <= '9'; });
-    const auto value = digits ? parse_u64(header.value) : std::nullopt;
-    if (!value) return malformed("Content-Length is not a number");
-    if (length && *length != *value) return malformed("two different Content-Length headers");
-    length = value;
-  }
-  return length;
-}
-
 // The framing that headers ask for; nullopt: they ask for none.
-Result<std::optional<Framing>> framing_of(const Headers& headers, int minor) {
-  auto length = content_length(headers);
-  if (!length.ok()) return length.error();
-  const std::size_t codings = headers.count("transfer-encoding");
-  if (codings > 0) {
+Result<std::optional<Framing>> framing_of(const Noted& noted, int minor) {
+  if (noted.codings > 0) {
     if (minor == 0) return malformed("Transfer-Encoding in HTTP/1.0");
-    if (*length) return malformed("both Content-Length and Transfer-Encoding");
-    if (codings > 1) return malformed("more than one Transfer-Encoding header");
-    const std::string_view coding = *headers.find("transfer-encoding");
-    if (equals_ignoring_case(coding, "chunked")) return std::optional(Framing{Framing::Kind::kChunked, 0});
-    if (coding.find(',') == std::string_view::npos && is_token(coding)) {
-      return Error{ErrorKind::kUnsupported, "transfer coding '" + std::string(coding) + "' is not supported; use chunked"};
+    if (noted.length) return malformed("both Content-Length and Transfer-Encoding");
+    if (noted.codings > 1) return malformed("more than one Transfer-Encoding header");
+    if (equals_ignoring_case(noted.coding, "chunked")) return std::optional(Framing{Framing::Kind::kChunked, 0});
+    if (is_token(noted.coding)) {
+      return Error{ErrorKind::kUnsupported,
+                   "transfer coding '" + std::string(noted.coding) + "' is not supported; use chunked"};
     }
     return malformed("Transfer-Encoding is not exactly chunked");
   }
-  if (*length) return std::optional(Framing{Framing::Kind::kLength, **length});
+  if (noted.length) return std::optional(Framing{Framing::Kind::kLength, *noted.length});
   return std::optional<Framing>{};
 }
 
@@ -151,6 +193,21 @@ int hex_digit(char c) {
   if (c >= 'a' && c <= 'f') return c - 'a' + 10;
   if (c >= 'A' && c <= 'F') return c - 'A' + 10;
   return -1;
+}
+
+// A size line that stands whole and plain at the front: the usual one. False, and nothing taken, otherwise.
+bool take_plain_size_line(std::string_view& bytes, std::uint64_t& size) {
+  std::uint64_t value = 0;
+  std::size_t digits = 0;
+  for (; digits < bytes.size() && digits < kChunkDigitsMax; ++digits) {
+    const int digit = hex_digit(bytes[digits]);
+    if (digit < 0) break;
+    value = value * 16 + static_cast<std::uint64_t>(digit);
+  }
+  if (digits == 0 || !bytes.substr(digits).starts_with("\r\n")) return false;
+  bytes.remove_prefix(digits + 2);
+  size = value;
+  return true;
 }
 
 void append_headers(std::string& out, const Headers& headers, const Framing& framing) {
@@ -196,12 +253,13 @@ Result<std::size_t> parse_request_head(std::string_view bytes, const Limits& lim
     return malformed("the request target has to be a path");
   }
   head = RequestHead{std::string(method), std::string(target), *minor, {}};
-  if (auto fields = parse_fields(block.substr(line_end + 2), limits, head.headers); !fields.ok()) return fields.error();
-  const std::size_t hosts = head.headers.count("host");
-  if (hosts > 1) return malformed("more than one Host header");
-  if (hosts == 0 && *minor == 1) return malformed("no Host header");
-  if (hosts == 1 && !is_host(*head.headers.find("host"))) return malformed("Host is not host:port");
-  auto asked = framing_of(head.headers, *minor);
+  Noted noted;
+  auto fields = parse_fields(block.substr(line_end + 2), limits, head.headers, noted);
+  if (!fields.ok()) return fields.error();
+  if (noted.hosts > 1) return malformed("more than one Host header");
+  if (noted.hosts == 0 && *minor == 1) return malformed("no Host header");
+  if (!is_host(noted.host)) return malformed("Host is not host:port");
+  auto asked = framing_of(noted, *minor);
   if (!asked.ok()) return asked.error();
   framing = asked->value_or(Framing{});
   return skipped + *size;
@@ -221,8 +279,10 @@ Result<std::size_t> parse_response_head(std::string_view bytes, const Limits& li
   const auto status = rest.size() >= 3 && (rest.size() == 3 || rest[3] == ' ') ? parse_u64(rest.substr(0, 3)) : std::nullopt;
   if (!status || *status < 100 || *status > 599) return malformed("the status is not a number from 100 to 599");
   head = ResponseHead{static_cast<int>(*status), std::string(rest.size() > 4 ? rest.substr(4) : std::string_view{}), *minor, {}};
-  if (auto fields = parse_fields(block.substr(line_end + 2), limits, head.headers); !fields.ok()) return fields.error();
-  auto asked = framing_of(head.headers, *minor);
+  Noted noted;
+  auto fields = parse_fields(block.substr(line_end + 2), limits, head.headers, noted);
+  if (!fields.ok()) return fields.error();
+  auto asked = framing_of(noted, *minor);
   if (!asked.ok()) return asked.error();
   const bool bodiless = head.status < 200 || head.status == 204 || head.status == 304;
   framing = bodiless ? Framing{} : asked->value_or(Framing{Framing::Kind::kUntilClose, 0});
@@ -267,6 +327,15 @@ Result<std::string_view> BodyReader::feed(std::string_view& bytes) {
       left_ -= take;
       if (left_ == 0) state_ = State::kDataCr;
       return piece;
+    }
+    if (state_ == State::kSize && line_ == 0 && take_plain_size_line(bytes, left_)) {
+      state_ = left_ == 0 ? State::kTrailer : State::kData;
+      continue;
+    }
+    if (state_ == State::kDataCr && bytes.starts_with("\r\n")) {
+      bytes.remove_prefix(2);
+      state_ = State::kSize;
+      continue;
     }
     const char c = bytes.front();
     bytes.remove_prefix(1);
