@@ -21,7 +21,9 @@ std::optional<std::uint64_t> number_of(const dom::element& object, const char* k
   return number;
 }
 
-Error not_json(std::string_view what) { return {ErrorKind::kUpstream, std::string(what) + " is not the JSON expected"}; }
+Error not_json(std::string_view what) {
+  return {ErrorKind::kUpstream, std::string(what) + " is not the JSON expected"};
+}
 
 std::string endpoint_text(const std::string& host, std::uint64_t port) {
   const bool v6 = host.find(':') != std::string::npos;

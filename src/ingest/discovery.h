@@ -31,8 +31,8 @@ struct ServerInfo {
 Result<ServerInfo> parse_server_info(std::string_view json, const std::string& host);
 Result<std::vector<ServedModel>> parse_served_models(std::string_view json);
 
-// "tcp://host:port" of rank 0 -> that of rank r; a wildcard host becomes `host` ("*" keeps it one). nullopt: not of that
-// form, or no such port.
+// "tcp://host:port" of rank 0 -> that of rank r; a wildcard host becomes `host` ("*" keeps it one). nullopt: not of
+// that form, or no such port.
 std::optional<std::string> rank_endpoint(std::string_view endpoint, std::uint32_t rank, const std::string& host);
 
 }  // namespace warmpath::ingest

@@ -64,7 +64,8 @@ TEST(EventSources, WhatIsOffOrUnusableIsLeftOut) {
         R"({"enable_kv_cache_events":true,"publisher":"zmq","endpoint":"ipc:///tmp/x"})",
         R"({"enable_kv_cache_events":true,"publisher":"zmq","endpoint":null})",
         R"({"enable_kv_cache_events":true,"publisher":"zmq","endpoint":5557})",
-        R"({"enable_kv_cache_events":true,"publisher":"zmq","endpoint":"tcp://*:70000"})", "null", "3", "[]", "\"zmq\""}) {
+        R"({"enable_kv_cache_events":true,"publisher":"zmq","endpoint":"tcp://*:70000"})", "null", "3", "[]",
+        "\"zmq\""}) {
     EXPECT_THAT(keys(std::string("{\"0\":") + bad + "}"), ::testing::IsEmpty()) << bad;
   }
   const auto half = parse_event_sources(
@@ -74,15 +75,17 @@ TEST(EventSources, WhatIsOffOrUnusableIsLeftOut) {
 }
 
 TEST(EventSources, HostileJson) {
-  for (const std::string& bad : {std::string(), std::string("{"), std::string("[]"), std::string("null"), std::string("\xff"),
-                                 std::string(100'000, '['), std::string("{\"0\":{}"), std::string("{} x")}) {
+  for (const std::string& bad :
+       {std::string(), std::string("{"), std::string("[]"), std::string("null"), std::string("\xff"),
+        std::string(100'000, '['), std::string("{\"0\":{}"), std::string("{} x")}) {
     EXPECT_FALSE(parse_event_sources(bad, "h").ok()) << bad.substr(0, 20);
     EXPECT_FALSE(parse_server_info(bad, "h").ok()) << bad.substr(0, 20);
     EXPECT_FALSE(parse_served_models(bad).ok()) << bad.substr(0, 20);
   }
   std::string many = "{";
   for (int i = 0; i < 5'000; ++i) {
-    many += (i ? ",\"" : "\"") + std::to_string(i) + R"(":{"enable_kv_cache_events":true,"publisher":"zmq","endpoint":"tcp://*:1"})";
+    many += (i ? ",\"" : "\"") + std::to_string(i) +
+            R"(":{"enable_kv_cache_events":true,"publisher":"zmq","endpoint":"tcp://*:1"})";
   }
   const auto sources = parse_event_sources(many + "}", "h");
   ASSERT_TRUE(sources.ok());
@@ -109,19 +112,19 @@ TEST(ServerInfo, OfSglang) {
 }
 
 TEST(ServerInfo, WithoutEventsOrWithNonsense) {
-  for (const char* none :
-       {"{}", R"({"kv_events":null})", R"({"kv_events":[]})", R"({"kv_events":{}})",
-        R"({"kv_events":{"publisher":"zmq","endpoint_port_base":0}})",
-        R"({"kv_events":{"publisher":"zmq","endpoint_port_base":-1}})",
-        R"({"kv_events":{"publisher":"zmq","endpoint_port_base":"5557"}})",
-        R"({"kv_events":{"publisher":"zmq","endpoint_port_base":65536}})",
-        R"({"kv_events":{"publisher":"null","endpoint_port_base":5557}})"}) {
+  for (const char* none : {"{}", R"({"kv_events":null})", R"({"kv_events":[]})", R"({"kv_events":{}})",
+                           R"({"kv_events":{"publisher":"zmq","endpoint_port_base":0}})",
+                           R"({"kv_events":{"publisher":"zmq","endpoint_port_base":-1}})",
+                           R"({"kv_events":{"publisher":"zmq","endpoint_port_base":"5557"}})",
+                           R"({"kv_events":{"publisher":"zmq","endpoint_port_base":65536}})",
+                           R"({"kv_events":{"publisher":"null","endpoint_port_base":5557}})"}) {
     const auto told = parse_server_info(none, "h");
     ASSERT_TRUE(told.ok()) << none;
     EXPECT_TRUE(told->sources.empty()) << none;
   }
   const auto huge = parse_server_info(
-      R"({"kv_events":{"publisher":"zmq","endpoint_port_base":65530,"dp_size":18446744073709551615,"block_size":0}})", "h");
+      R"({"kv_events":{"publisher":"zmq","endpoint_port_base":65530,"dp_size":18446744073709551615,"block_size":0}})",
+      "h");
   ASSERT_TRUE(huge.ok());
   EXPECT_EQ(huge->sources.size(), 6u);  // 65,530 to 65,535
   EXPECT_EQ(huge->block_tokens, std::nullopt);
@@ -145,8 +148,8 @@ TEST(ServedModels, OfRealEngines) {
 }
 
 TEST(ServedModels, EntriesThatAreNone) {
-  const auto models =
-      parse_served_models(R"({"data":[null,3,{},{"id":""},{"id":7},{"id":"a","root":3,"parent":4,"max_model_len":-1}]})");
+  const auto models = parse_served_models(
+      R"({"data":[null,3,{},{"id":""},{"id":7},{"id":"a","root":3,"parent":4,"max_model_len":-1}]})");
   ASSERT_TRUE(models.ok());
   ASSERT_EQ(models->size(), 1u);
   EXPECT_EQ(models->at(0).id, "a");
@@ -161,8 +164,8 @@ TEST(ServedModels, EntriesThatAreNone) {
 }
 
 TEST(RankEndpoint, Forms) {
-  using ::testing::Optional;
   using std::string;
+  using ::testing::Optional;
   EXPECT_THAT(rank_endpoint("tcp://*:5557", 0, "10.0.0.7"), Optional(string("tcp://10.0.0.7:5557")));
   EXPECT_THAT(rank_endpoint("tcp://0.0.0.0:5557", 3, "10.0.0.7"), Optional(string("tcp://10.0.0.7:5560")));
   EXPECT_THAT(rank_endpoint("tcp://[::]:5557", 1, "fd00::7"), Optional(string("tcp://[fd00::7]:5558")));

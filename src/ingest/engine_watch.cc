@@ -92,7 +92,8 @@ std::optional<std::string> EngineWatch::take_models(const http::HttpClient::Whol
   if (hidden) {
     if (!wanted.empty()) models.push_back({wanted, wanted, std::nullopt, std::nullopt});
     if (!std::exchange(models_hidden_, true)) {
-      shared_.sink.warned("models_hidden", name_, "GET /v1/models asks for a key; it is taken to serve the pool's model");
+      shared_.sink.warned("models_hidden", name_,
+                          "GET /v1/models asks for a key; it is taken to serve the pool's model");
     }
   } else if (answer.head.status != 200) {
     return "GET /v1/models answers " + std::to_string(answer.head.status);
@@ -333,14 +334,15 @@ void EngineWatch::next_scrape() {
 void EngineWatch::scrape() {
   http::ClientRequest request;
   request.target = engine_.url.path + "/metrics";
-  scrape_call_ = shared_.client.fetch(
-      origin_, std::move(request), shared_.options.ask_timeout, [this](Result<http::HttpClient::Whole> answer) {
-        next_scrape();
-        if (answer.ok() && answer->head.status == 200) return take_page(answer->body);
-        scrapes_failed_->add();
-        // Refused: do not wait for the next health check to find out.
-        if (!answer.ok() && answer.error().kind == ErrorKind::kUnavailable) check_health();
-      });
+  scrape_call_ = shared_.client.fetch(origin_, std::move(request), shared_.options.ask_timeout,
+                                      [this](Result<http::HttpClient::Whole> answer) {
+                                        next_scrape();
+                                        if (answer.ok() && answer->head.status == 200) return take_page(answer->body);
+                                        scrapes_failed_->add();
+                                        // Refused: do not wait for the next health check to find out.
+                                        if (!answer.ok() && answer.error().kind == ErrorKind::kUnavailable)
+                                          check_health();
+                                      });
 }
 
 void EngineWatch::take_page(std::string_view page) {

@@ -95,9 +95,9 @@ class EngineWatch {
   bool models_hidden_ = false;
   Duration backoff_{0};
   RandomStream random_;
-  std::unique_ptr<http::ClientCall> call_;         // of asking and health
+  std::unique_ptr<http::ClientCall> call_;  // of asking and health
   std::unique_ptr<http::ClientCall> scrape_call_;
-  io::Timer timer_;         // of asking and health
+  io::Timer timer_;  // of asking and health
   io::Timer scrape_timer_;
   observe::Gauge* up_ = nullptr;
   observe::Counter* scrapes_failed_ = nullptr;

@@ -51,8 +51,7 @@ struct Ingest::Impl {
         index(index_in),
         sink(sink_in),
         shared{loop, *client, options, index, sink_in, registry},
-        silent(registry.gauge("warmpath_engines_silent",
-                              "Engines that got prompts for a while and sent no KV events.",
+        silent(registry.gauge("warmpath_engines_silent", "Engines that got prompts for a while and sent no KV events.",
                               {{"pool", options.pool}})) {}
 
   void resolve(Site& site) {

@@ -1,5 +1,5 @@
-// ingest: news from engines. For each configured engine URL it resolves the name (every address an engine), asks what the
-// engine is, follows its KV events into the index, scrapes its load and watches its health.
+// ingest: news from engines. For each configured engine URL it resolves the name (every address an engine), asks what
+// the engine is, follows its KV events into the index, scrapes its load and watches its health.
 //
 //   Ingest ingest(loop, options, index, sink, registry);
 //   ingest.add({.url = "http://10.0.0.7:8000"});
@@ -44,10 +44,10 @@ struct EventSource {
 
 struct EngineAddress {
   http::Url url;
-  std::optional<EventSource> events;   // nullopt: ask the engine (/kv_event_sources, then /server_info)
-  std::uint32_t ranks = 0;             // data-parallel ranks; 0: ask the engine, else 1
+  std::optional<EventSource> events;          // nullopt: ask the engine (/kv_event_sources, then /server_info)
+  std::uint32_t ranks = 0;                    // data-parallel ranks; 0: ask the engine, else 1
   std::shared_ptr<io::TlsClientContext> tls;  // https
-  std::vector<std::string> adapters;   // served beside the base model, when it cannot be asked
+  std::vector<std::string> adapters;          // served beside the base model, when it cannot be asked
 };
 
 // A model name that an engine answers to, from its /v1/models.
@@ -70,8 +70,8 @@ struct Found {
 class Sink {
  public:
   virtual ~Sink() = default;
-  virtual EngineId next_engine_id() = 0;         // dense from 0, never reused
-  virtual void engine_found(Found engine) = 0;   // new, or its facts changed (same id)
+  virtual EngineId next_engine_id() = 0;                  // dense from 0, never reused
+  virtual void engine_found(Found engine) = 0;            // new, or its facts changed (same id)
   virtual void changed(const fleet::Change& change) = 0;  // Removed, LivenessChanged
   virtual void sampled(const fleet::Sample& sample) = 0;
   virtual void publisher_changed(EngineId engine, blocks::PublisherState state) = 0;
@@ -83,12 +83,12 @@ struct IngestOptions {
   Duration scrape_interval = std::chrono::milliseconds(500);
   Duration health_interval = std::chrono::seconds(2);
   Duration resolve_interval = std::chrono::seconds(10);
-  Duration ask_timeout = std::chrono::seconds(5);  // discovery, health and scrape exchanges
-  std::size_t page_bytes_max = 1u << 20;           // of a metrics page
-  bool follow_events = true;                       // false: the pool has no tokenizer or its policy needs no events
-  std::uint64_t seed = 0;                          // of jitters
-  std::string model;                               // expected at the engines; empty: whatever they serve
-  std::string pool;                                // label of the metrics
+  Duration ask_timeout = std::chrono::seconds(5);   // discovery, health and scrape exchanges
+  std::size_t page_bytes_max = 1u << 20;            // of a metrics page
+  bool follow_events = true;                        // false: the pool has no tokenizer or its policy needs no events
+  std::uint64_t seed = 0;                           // of jitters
+  std::string model;                                // expected at the engines; empty: whatever they serve
+  std::string pool;                                 // label of the metrics
   Duration silence_max = std::chrono::seconds(30);  // prompts went to an engine for so long and no event came: warned
   events::FollowerOptions follower;
 };
@@ -98,15 +98,15 @@ struct EngineStatus {
   std::string name;
   std::optional<EngineId> engine;  // nullopt: not found yet
   fleet::Liveness liveness = fleet::Liveness::kUnknown;
-  std::string why_not;             // of being down or unknown: "connection refused", …
-  std::string models;              // comma separated
+  std::string why_not;  // of being down or unknown: "connection refused", …
+  std::string models;   // comma separated
   std::uint32_t block_tokens = 0;
   std::uint64_t kv_tokens = 0;
-  std::string events;              // the source followed, or why there are none: "events disabled at the engine", …
-  bool has_events = false;         // followed
-  bool heard = false;              // its publisher sent something since it was connected last
+  std::string events;       // the source followed, or why there are none: "events disabled at the engine", …
+  bool has_events = false;  // followed
+  bool heard = false;       // its publisher sent something since it was connected last
   blocks::PublisherState publisher = blocks::PublisherState::kLost;
-  std::uint64_t batches = 0;       // applied
+  std::uint64_t batches = 0;  // applied
   std::uint64_t blocks_held = 0;
 };
 

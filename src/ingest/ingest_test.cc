@@ -13,6 +13,7 @@ namespace warmpath::ingest {
 namespace {
 
 using blocks::PublisherState;
+using std::chrono::milliseconds;
 using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
@@ -22,7 +23,6 @@ using testing::stored;
 using testing::TestEngine;
 using testing::TestPublisher;
 using testing::TestSink;
-using std::chrono::milliseconds;
 
 struct IngestTest : ::testing::Test {
   IngestTest() {
@@ -115,10 +115,11 @@ TEST_F(IngestTest, AsksServerInfoWhereEventSourcesAreNotKnown) {
   TestEngine engine(loop);
   TestPublisher publisher(loop, TestPublisher::Replay::kAnswer);
   const auto port = [](const std::string& endpoint) { return endpoint.substr(endpoint.rfind(':') + 1); };
-  engine.pages["/server_info"] = {
-      200, R"({"kv_events":{"publisher":"zmq","endpoint_host":"0.0.0.0","endpoint_port_base":)" +
-               port(publisher.live_endpoint()) + R"(,"topic":"","block_size":64,"dp_size":1,"replay_endpoint_port_base":)" +
-               port(publisher.replay_endpoint()) + "}}"};
+  engine.pages["/server_info"] = {200,
+                                  R"({"kv_events":{"publisher":"zmq","endpoint_host":"0.0.0.0","endpoint_port_base":)" +
+                                      port(publisher.live_endpoint()) +
+                                      R"(,"topic":"","block_size":64,"dp_size":1,"replay_endpoint_port_base":)" +
+                                      port(publisher.replay_endpoint()) + "}}"};
   engine.pages.erase("/metrics");  // SGLang without --enable-metrics
   start({engine.address()});
   ASSERT_TRUE(until([&] { return sink.exact(0); }));
@@ -127,7 +128,8 @@ TEST_F(IngestTest, AsksServerInfoWhereEventSourcesAreNotKnown) {
   publisher.publish({stored(1, 0, 2)});
   ASSERT_TRUE(until([&] { return depth(0, 1) == 2; }));
   ASSERT_TRUE(until([&] {
-    return registry.counter("warmpath_engine_scrapes_failed_total", "", {{"pool", "p"}, {"engine", status().name}}).value() > 2;
+    return registry.counter("warmpath_engine_scrapes_failed_total", "", {{"pool", "p"}, {"engine", status().name}})
+               .value() > 2;
   }));
   EXPECT_TRUE(sink.up(0));
 }
@@ -504,13 +506,13 @@ TEST_F(IngestTest, TheSurveyAsksBlockSizes) {
   TestEngine vllm(loop), sglang(loop), quiet(loop), late(loop);
   vllm.pages["/metrics"].body = TestEngine::page(0, 0, 32);
   sglang.pages.erase("/metrics");
-  sglang.pages["/server_info"] = {
-      200, R"({"kv_events":{"publisher":"zmq","endpoint_port_base":5557,"block_size":64}})"};
+  sglang.pages["/server_info"] = {200,
+                                  R"({"kv_events":{"publisher":"zmq","endpoint_port_base":5557,"block_size":64}})"};
   quiet.pages.erase("/metrics");
   late.close();
   std::optional<Survey> told;
-  auto asking = survey(loop, {vllm.address(), sglang.address(), quiet.address(), late.address()}, std::chrono::seconds(20),
-                       [&](Survey got) { told = std::move(got); });
+  auto asking = survey(loop, {vllm.address(), sglang.address(), quiet.address(), late.address()},
+                       std::chrono::seconds(20), [&](Survey got) { told = std::move(got); });
   ASSERT_TRUE(until([&] { return vllm.asked["/metrics"] > 0; }));
   EXPECT_FALSE(told);
   ASSERT_TRUE(reopened(late));

@@ -14,7 +14,8 @@ struct Name {
 };
 
 // vLLM 0.8 to 0.33, SGLang 0.5, TensorRT-LLM: names of the same figures. Counters end in _total on the page. Where a
-// page has a figure under its old and its new name (vLLM 0.9 to 0.10), the first name that gave a value is summed alone.
+// page has a figure under its old and its new name (vLLM 0.9 to 0.10), the first name that gave a value is summed
+// alone.
 constexpr std::array kNames{
     Name{"vllm:num_requests_running", Figure::kRunning},
     Name{"vllm:num_requests_waiting", Figure::kWaiting},
@@ -34,9 +35,6 @@ constexpr std::array kNames{
     Name{"trtllm_kv_cache_utilization", Figure::kUsage},
     Name{"process_start_time_seconds", Figure::kStarted},
 };
-constexpr std::size_t kNameBytesMax = 35;
-static_assert(std::all_of(kNames.begin(), kNames.end(), [](const Name& n) { return n.text.size() <= kNameBytesMax; }));
-
 // Walks `a="x",b="y"}`: names and raw values, escapes left in. False at the end or where it is no label any more.
 struct Labels {
   std::string_view rest;
@@ -45,7 +43,8 @@ struct Labels {
   bool next() {
     while (!rest.empty() && (rest.front() == ',' || rest.front() == ' ')) rest.remove_prefix(1);
     const auto equals = rest.find_first_of("=}");
-    if (equals == std::string_view::npos || rest[equals] == '}' || equals + 1 >= rest.size() || rest[equals + 1] != '"') {
+    if (equals == std::string_view::npos || rest[equals] == '}' || equals + 1 >= rest.size() ||
+        rest[equals + 1] != '"') {
       return false;
     }
     name = rest.substr(0, equals);
@@ -121,13 +120,13 @@ void read_config(std::string_view labels, PageFigures& out) {
 }
 
 void read_line(std::string_view line, std::optional<std::uint32_t> rank, Reading& reading) {
-  const auto name_end = line.substr(0, kNameBytesMax + 1).find_first_of("{ ");
-  if (name_end == std::string_view::npos) return;
-  const std::string_view name = line.substr(0, name_end);
-  const auto known = std::find_if(kNames.begin(), kNames.end(), [&](const Name& one) { return one.text == name; });
+  const auto known = std::find_if(kNames.begin(), kNames.end(), [&](const Name& one) {
+    const std::size_t size = one.text.size();
+    return line.size() > size && (line[size] == '{' || line[size] == ' ') && line.starts_with(one.text);
+  });
   if (known == kNames.end()) return;
   std::string_view labels;
-  std::string_view rest = line.substr(name_end);
+  std::string_view rest = line.substr(known->text.size());
   if (rest.front() == '{') {
     labels = rest.substr(1);
     const auto behind = Labels{labels, {}, {}}.behind();
@@ -154,15 +153,18 @@ void read_line(std::string_view line, std::optional<std::uint32_t> rank, Reading
 }
 
 // Nearly all of a page are histograms that nobody asks for here, so a line's first bytes decide.
-bool may_matter(std::string_view line) {
+constexpr bool may_matter(std::string_view line) {
+  constexpr std::size_t kVllm = std::string_view("vllm:").size();
+  if (line.size() <= kVllm) return false;
   switch (line.front()) {
-    case 'v': return line.starts_with("vllm:");
-    case 's': return line.starts_with("sglang:");
-    case 't': return line.starts_with("trtllm_");
-    case 'p': return line.starts_with("process_start_time_seconds");
+    case 'v': return std::string_view("ckgnp").find(line[kVllm]) != std::string_view::npos;
+    case 's':
+    case 't':
+    case 'p': return true;
     default: return false;
   }
 }
+static_assert(std::all_of(kNames.begin(), kNames.end(), [](const Name& name) { return may_matter(name.text); }));
 
 }  // namespace
 
@@ -173,7 +175,7 @@ PageFigures read_page(std::string_view page, std::optional<std::uint32_t> rank) 
     std::string_view line = page.substr(0, end);
     page.remove_prefix(end == std::string_view::npos ? page.size() : end + 1);
     if (line.ends_with('\r')) line.remove_suffix(1);
-    if (!line.empty() && may_matter(line)) read_line(line, rank, reading);
+    if (may_matter(line)) read_line(line, rank, reading);
   }
   return reading.out;
 }

@@ -54,7 +54,8 @@ TEST(Page, SumsRunningAndTakesTheFullestKv) {
   const std::string page =
       "vllm:num_requests_running{engine=\"0\"} 3.0\nvllm:num_requests_running{engine=\"1\"} 4.0\n"
       "vllm:num_requests_waiting_by_reason{engine=\"0\",reason=\"capacity\"} 9.0\n"
-      "vllm:num_requests_waiting{engine=\"0\"} 1.0 1795414840220\nvllm:num_requests_waiting_created{engine=\"0\"} 1.7e9\n"
+      "vllm:num_requests_waiting{engine=\"0\"} 1.0 1795414840220\nvllm:num_requests_waiting_created{engine=\"0\"} "
+      "1.7e9\n"
       "vllm:kv_cache_usage_perc{engine=\"0\"} 0.25\nvllm:kv_cache_usage_perc{engine=\"1\"} 0.5\n";
   const PageFigures all = read_page(page, std::nullopt);
   EXPECT_THAT(all.running, Optional(7.0));
@@ -95,20 +96,25 @@ TEST(Page, OtherEngines) {
 
 TEST(Page, WhatCannotBeIsNotKnown) {
   for (const char* value : {"NaN", "nan", "+Inf", "-Inf", "-1", "-0.5", "", "x", "1x", "0x10", "1e999", "{", "}"}) {
-    const PageFigures figures = read_page(std::string("vllm:num_requests_running{engine=\"0\"} ") + value + "\n", std::nullopt);
+    const PageFigures figures =
+        read_page(std::string("vllm:num_requests_running{engine=\"0\"} ") + value + "\n", std::nullopt);
     EXPECT_EQ(figures.running, std::nullopt) << value;
   }
   EXPECT_THAT(read_page("vllm:kv_cache_usage_perc 17.0\n", std::nullopt).kv_usage, Optional(1.0));
-  const PageFigures config = read_page(
-      "vllm:cache_config_info{block_size=\"0\",num_gpu_blocks=\"-4\",kv_cache_size_tokens=\"None\"} 1.0\n", std::nullopt);
+  const PageFigures config =
+      read_page("vllm:cache_config_info{block_size=\"0\",num_gpu_blocks=\"-4\",kv_cache_size_tokens=\"None\"} 1.0\n",
+                std::nullopt);
   EXPECT_EQ(config.block_tokens, std::nullopt);
   EXPECT_EQ(config.kv_tokens, std::nullopt);
-  EXPECT_EQ(read_page("vllm:cache_config_info{block_size=\"4294967312\"} 1\n", std::nullopt).block_tokens, std::nullopt);
-  EXPECT_EQ(read_page("vllm:cache_config_info{kv_cache_size_tokens=\"18446744073709551615\"} 1\n", std::nullopt).kv_tokens,
+  EXPECT_EQ(read_page("vllm:cache_config_info{block_size=\"4294967312\"} 1\n", std::nullopt).block_tokens,
             std::nullopt);
-  EXPECT_EQ(read_page("vllm:cache_config_info{block_size=\"16\",num_gpu_blocks=\"18446744073709551615\"} 1\n", std::nullopt)
-                .kv_tokens,
-            std::nullopt);
+  EXPECT_EQ(
+      read_page("vllm:cache_config_info{kv_cache_size_tokens=\"18446744073709551615\"} 1\n", std::nullopt).kv_tokens,
+      std::nullopt);
+  EXPECT_EQ(
+      read_page("vllm:cache_config_info{block_size=\"16\",num_gpu_blocks=\"18446744073709551615\"} 1\n", std::nullopt)
+          .kv_tokens,
+      std::nullopt);
 }
 
 TEST(Page, LabelsThatLookLikeOthers) {
@@ -130,8 +136,9 @@ TEST(Page, LabelsThatLookLikeOthers) {
 }
 
 TEST(Page, ExemplarsAndTimestampsAreNoValues) {
-  EXPECT_THAT(read_page("vllm:prefix_cache_hits_total{engine=\"0\"} 7.0 # {trace_id=\"a}b\"} 1.0 1e9\n", 0).prefix_hits_tokens,
-              Optional(7.0));
+  EXPECT_THAT(
+      read_page("vllm:prefix_cache_hits_total{engine=\"0\"} 7.0 # {trace_id=\"a}b\"} 1.0 1e9\n", 0).prefix_hits_tokens,
+      Optional(7.0));
 }
 
 TEST(Page, HostileShapes) {
@@ -139,7 +146,8 @@ TEST(Page, HostileShapes) {
   EXPECT_EQ(read_page("\n\n\r\n#\n", std::nullopt).running, std::nullopt);
   EXPECT_EQ(read_page("vllm:num_requests_running", std::nullopt).running, std::nullopt);
   EXPECT_THAT(read_page("vllm:num_requests_running 1", std::nullopt).running, Optional(1.0));  // no newline at the end
-  EXPECT_EQ(read_page("vllm:num_requests_runningx 1\nvllm:num_requests_runnin 1\n", std::nullopt).running, std::nullopt);
+  EXPECT_EQ(read_page("vllm:num_requests_runningx 1\nvllm:num_requests_runnin 1\n", std::nullopt).running,
+            std::nullopt);
   EXPECT_EQ(read_page(std::string(10u << 20, 'v'), std::nullopt).running, std::nullopt);
   EXPECT_EQ(read_page("vllm:num_requests_running{" + std::string(10u << 20, '='), 0).running, std::nullopt);
   std::string long_name = "vllm:" + std::string(10u << 20, 'x') + " 1\nvllm:num_requests_running 2\n";
@@ -148,8 +156,10 @@ TEST(Page, HostileShapes) {
   for (int i = 0; i < 100'000; ++i) many += "vllm:num_requests_running{engine=\"" + std::to_string(i) + "\"} 1\n";
   EXPECT_THAT(read_page(many, std::nullopt).running, Optional(100'000.0));
   EXPECT_THAT(read_page(many, 99'999).running, Optional(1.0));
-  std::string zeros("vllm:num_requests_running\0 1\nvllm:num_requests_waiting{a=\"\0\"} 3\n", 66);
+  using namespace std::string_view_literals;
+  const auto zeros = "vllm:num_requests_running\0 1\nvllm:num_requests_waiting{a=\"\0\"} 3\n"sv;
   EXPECT_EQ(read_page(zeros, std::nullopt).running, std::nullopt);
+  EXPECT_THAT(read_page(zeros, std::nullopt).waiting, Optional(3.0));
 }
 
 }  // namespace

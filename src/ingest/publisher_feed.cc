@@ -17,29 +17,28 @@ PublisherFeed::PublisherFeed(io::Loop& loop, Setup setup, index::Index& index, o
             return options;
           }(),
           setup_.seed),
-      counters_{
-          [&] {
-            const observe::Labels labels{{"pool", setup_.pool}, {"engine", setup_.name}};
-            const auto counter = [&](std::string_view name, std::string_view help) -> observe::Counter& {
-              return registry.counter(name, help, labels);
-            };
-            return Counters{
-                counter("warmpath_kv_batches_total", "KV-event batches applied."),
-                counter("warmpath_kv_blocks_stored_total", "Blocks that engines said they stored."),
-                counter("warmpath_kv_blocks_removed_total", "Blocks that engines said they removed."),
-                counter("warmpath_kv_stores_parked_total", "Stored events kept aside as their parent is not known."),
-                counter("warmpath_kv_stores_dropped_total", "Stored events that could not be kept."),
-                counter("warmpath_kv_batches_duplicate_total", "Batches received twice."),
-                counter("warmpath_kv_batches_malformed_total", "Batches that could not be decoded."),
-                counter("warmpath_kv_events_malformed_total", "Events with a field of the wrong kind."),
-                counter("warmpath_kv_events_unknown_total", "Events of a type not known."),
-                counter("warmpath_kv_gaps_total", "Holes in the sequence of batches."),
-                counter("warmpath_kv_replays_total", "Replays asked."),
-                counter("warmpath_kv_replays_failed_total", "Replays that brought nothing or broke off."),
-                counter("warmpath_kv_restarts_total", "Engine restarts noticed in the event stream."),
-                counter("warmpath_kv_batches_dropped_total", "Live batches beyond what may wait for a replay."),
-                registry.gauge("warmpath_kv_publisher_state", "0 exact, 1 partial, 2 suspect, 3 lost.", labels)};
-          }()} {
+      counters_{[&] {
+        const observe::Labels labels{{"pool", setup_.pool}, {"engine", setup_.name}};
+        const auto counter = [&](std::string_view name, std::string_view help) -> observe::Counter& {
+          return registry.counter(name, help, labels);
+        };
+        return Counters{
+            counter("warmpath_kv_batches_total", "KV-event batches applied."),
+            counter("warmpath_kv_blocks_stored_total", "Blocks that engines said they stored."),
+            counter("warmpath_kv_blocks_removed_total", "Blocks that engines said they removed."),
+            counter("warmpath_kv_stores_parked_total", "Stored events kept aside as their parent is not known."),
+            counter("warmpath_kv_stores_dropped_total", "Stored events that could not be kept."),
+            counter("warmpath_kv_batches_duplicate_total", "Batches received twice."),
+            counter("warmpath_kv_batches_malformed_total", "Batches that could not be decoded."),
+            counter("warmpath_kv_events_malformed_total", "Events with a field of the wrong kind."),
+            counter("warmpath_kv_events_unknown_total", "Events of a type not known."),
+            counter("warmpath_kv_gaps_total", "Holes in the sequence of batches."),
+            counter("warmpath_kv_replays_total", "Replays asked."),
+            counter("warmpath_kv_replays_failed_total", "Replays that brought nothing or broke off."),
+            counter("warmpath_kv_restarts_total", "Engine restarts noticed in the event stream."),
+            counter("warmpath_kv_batches_dropped_total", "Live batches beyond what may wait for a replay."),
+            registry.gauge("warmpath_kv_publisher_state", "0 exact, 1 partial, 2 suspect, 3 lost.", labels)};
+      }()} {
   counters_.state.set(static_cast<double>(follower_.state()));
 }
 
@@ -56,8 +55,8 @@ Result<void> PublisherFeed::open() {
   io::ZmqOptions options;
   options.kind = io::ZmqKind::kSub;
   options.endpoint = setup_.source.events;
-  options.attach = setup_.source.side == EventSource::Side::kBind ? io::ZmqOptions::Attach::kBind
-                                                                  : io::ZmqOptions::Attach::kConnect;
+  options.attach =
+      setup_.source.side == EventSource::Side::kBind ? io::ZmqOptions::Attach::kBind : io::ZmqOptions::Attach::kConnect;
   options.topics = {""};  // identity comes from the connection, not from a topic's text
   // What an older socket still has to say is not heard.
   live_life_ = std::make_shared<int>(0);
@@ -150,12 +149,14 @@ void PublisherFeed::ask_replay(PublisherSeq start) {
   options.kind = io::ZmqKind::kDealer;
   options.endpoint = setup_.source.replay;
   options.receive_high_water = 0;  // vLLM up to 0.32 drops what a slow reader leaves: read without limit, and fast
-  auto socket = io::ZmqSocket::open(
-      loop_, options, {.message = [this, alive = std::weak_ptr<int>(exchange_life_)](std::vector<std::string>&& frames) {
-                        if (!alive.expired()) on_reply(std::move(frames));
-                      },
-                      .connected = {},
-                      .disconnected = {}});
+  auto socket =
+      io::ZmqSocket::open(loop_, options,
+                          {.message =
+                               [this, alive = std::weak_ptr<int>(exchange_life_)](std::vector<std::string>&& frames) {
+                                 if (!alive.expired()) on_reply(std::move(frames));
+                               },
+                           .connected = {},
+                           .disconnected = {}});
   if (!socket.ok()) return;  // the Follower's deadline passes and it asks again
   replay_ = std::move(socket).value();
   replay_->send(events::make_replay_request(start));

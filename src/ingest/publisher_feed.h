@@ -33,7 +33,8 @@ class PublisherFeed {
 
   // kInvalid / kConflict: the address cannot be used (now).
   Result<void> open();
-  // The engine is known to be back while the connection is not: connects at once instead of when libzmq's back-off ends.
+  // The engine is known to be back while the connection is not: connects at once instead of when libzmq's back-off
+  // ends.
   void hurry();
   bool connected() const { return follower_.state() != blocks::PublisherState::kLost; }
   // Something readable came since the connection stands, live or as a reply.

@@ -97,7 +97,8 @@ TEST_F(FeedTest, AGapIsReplayedAndExactAgainSoon) {
   const Instant begun = loop.now();
   ASSERT_TRUE(reaches(1, 4));
   ASSERT_TRUE(becomes(PublisherState::kExact));
-  RecordProperty("repair_ms", static_cast<int>(std::chrono::duration_cast<std::chrono::milliseconds>(loop.now() - begun).count()));
+  RecordProperty("repair_ms",
+                 static_cast<int>(std::chrono::duration_cast<std::chrono::milliseconds>(loop.now() - begun).count()));
   EXPECT_EQ(counted("warmpath_kv_gaps_total"), 1u);
   EXPECT_EQ(counted("warmpath_kv_replays_failed_total"), 0u);
 }
@@ -208,8 +209,12 @@ TEST_F(FeedTest, BrokenFramesAreCountedAndRepaired) {
   publisher.publish({stored(1, 0, 1)});
   ASSERT_TRUE(reaches(1, 1));
   const std::string far = std::string(7, '\0') + '\x09';
-  for (const std::vector<std::string>& frames : std::vector<std::vector<std::string>>{
-           {""}, {"kv", "short", "x"}, {"kv", far}, {"kv", far, "\x93", "more"}, {"kv", std::string(8, '\0'), "\xc1garbage"}}) {
+  for (const std::vector<std::string>& frames :
+       std::vector<std::vector<std::string>>{{""},
+                                             {"kv", "short", "x"},
+                                             {"kv", far},
+                                             {"kv", far, "\x93", "more"},
+                                             {"kv", std::string(8, '\0'), "\xc1garbage"}}) {
     publisher.send_frames(frames);
   }
   ASSERT_TRUE(io::RunUntil(loop, [&] { return counted("warmpath_kv_batches_malformed_total") >= 4; }));

@@ -48,8 +48,8 @@ class Surveyor final : public io::Pending {
   void get(Ask& ask, std::string_view path, std::function<void(Result<http::HttpClient::Whole>)> answer) {
     http::ClientRequest request;
     request.target = ask.engine.url.path + std::string(path);
-    ask.call = client_->fetch({ask.address, ask.engine.url.host_header(), ask.engine.tls}, std::move(request), kAskTimeout,
-                              std::move(answer));
+    ask.call = client_->fetch({ask.address, ask.engine.url.host_header(), ask.engine.tls}, std::move(request),
+                              kAskTimeout, std::move(answer));
   }
 
   void ask_page(Ask& ask) {

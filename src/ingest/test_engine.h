@@ -156,17 +156,18 @@ class TestEngine {
       status = 400;
       return error.message;
     };
-    auto opened = http::HttpListener::open(loop_, address_, std::move(options), [this](std::shared_ptr<http::Exchange> x) {
-      ++asked[std::string(x->head().path())];
-      const auto found = pages.find(std::string(x->head().path()));
-      if (hang) {
-        held.push_back(std::move(x));
-      } else if (found == pages.end()) {
-        x->respond(404, {}, R"({"detail":"Not Found"})");
-      } else {
-        x->respond(found->second.status, {}, found->second.body);
-      }
-    });
+    auto opened =
+        http::HttpListener::open(loop_, address_, std::move(options), [this](std::shared_ptr<http::Exchange> x) {
+          ++asked[std::string(x->head().path())];
+          const auto found = pages.find(std::string(x->head().path()));
+          if (hang) {
+            held.push_back(std::move(x));
+          } else if (found == pages.end()) {
+            x->respond(404, {}, R"({"detail":"Not Found"})");
+          } else {
+            x->respond(found->second.status, {}, found->second.body);
+          }
+        });
     if (!opened.ok()) return false;
     http_ = std::move(opened).value();
     address_ = http_->address();
