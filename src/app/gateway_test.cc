@@ -132,6 +132,20 @@ TEST(Gateway, APrecisePoolWithoutTokenizerSaysItIsApproximate) {
   EXPECT_THAT(pools[0].mode, HasSubstr("approximate: precise needs the model's tokenizer"));
 }
 
+// The tokenizer that the demo ships with.
+TEST(Gateway, AnEngineWithoutEventsIsApproximateByName) {
+  ScriptedEngine engine;
+  engine.script(engine_script());
+  auto config = config_for({"http://" + engine.address().text()});
+  config.pools[0].policy = "precise";
+  config.pools[0].tokenizer = std::string(WARMPATH_SOURCE_DIR) + "/data/demo_model";
+  Running run(config);
+  ASSERT_TRUE(run.becomes_ready());
+  const std::string ready = run.get(run.gateway->admin_address(), "/ready")->body();
+  EXPECT_THAT(ready,
+              HasSubstr("precise; approximate for http://" + engine.address().text() + ": the engine does not tell"));
+}
+
 TEST(Gateway, WhatCannotBeUsedIsSaidAtTheStart) {
   auto config = config_for({"http://127.0.0.1:1"});
   config.pools[0].tokenizer = "/no/such/folder";

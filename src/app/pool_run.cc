@@ -266,6 +266,9 @@ admin::PoolReport PoolRun::report(std::size_t decisions_max) const {
     return out;
   }
   for (ingest::EngineStatus& status : ingest_->status()) {
+    if (follows_events() && status.engine && !status.has_events) {
+      out.mode += "; approximate for " + status.name + ": " + status.events;
+    }
     admin::EngineReport& engine = out.engines.emplace_back();
     engine.name = std::move(status.name);
     engine.engine = status.engine;
