@@ -25,13 +25,19 @@ class GatewayImpl final : public Gateway {
   GatewayImpl(config::GatewayConfig config, Log* log) : config_(std::move(config)), log_(log) {}
 
   ~GatewayImpl() override {
-    proxy_.reset();  // exchanges end while brains still stand
     if (control_thread_.joinable()) {
-      control_.post([this] {
+      // The control thread reads the proxy's counters and drains it: it lets go before the proxy goes.
+      std::promise<void> let_go;
+      control_.post([&] {
         drain_timer_.cancel();
         admin_.reset();
-        control_.stop();
+        let_go.set_value();
       });
+      let_go.get_future().wait();
+    }
+    proxy_.reset();  // exchanges end while brains still stand
+    if (control_thread_.joinable()) {
+      control_.post([this] { control_.stop(); });
       control_thread_.join();
     }
     admin_.reset();
