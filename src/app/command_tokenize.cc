@@ -1,6 +1,3 @@
-#include <unistd.h>
-
-#include <cerrno>
 #include <cstdio>
 #include <ctime>
 #include <optional>
@@ -9,6 +6,7 @@
 #include "api/api.h"
 #include "app/commands.h"
 #include "app/model_folder.h"
+#include "app/standard_input.h"
 #include "config/flags.h"
 
 namespace warmpath::app {
@@ -23,21 +21,6 @@ struct Options {
   std::optional<std::int64_t> now;
   config::Format format = config::Format::kTable;
 };
-
-Result<std::string> read_stdin() {
-  std::string content;
-  char buffer[1 << 16];
-  for (;;) {
-    const ssize_t got = ::read(STDIN_FILENO, buffer, sizeof buffer);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return Error{ErrorKind::kInternal, "standard input cannot be read"};
-    if (got == 0) return content;
-    if (content.size() + static_cast<std::size_t>(got) > kInputBytesMax) {
-      return Error{ErrorKind::kTooLarge, "standard input is longer than " + std::to_string(kInputBytesMax) + " bytes"};
-    }
-    content.append(buffer, static_cast<std::size_t>(got));
-  }
-}
 
 // "2026-11-23" or "2026-11-23T14:05:00", the local time that a template is to print.
 Result<std::int64_t> parse_date(std::string_view text) {
@@ -133,7 +116,7 @@ int run_tokenize(std::span<const std::string> args) {
   if (!(*tokenizer)->exactness().proven) {
     std::fprintf(stderr, "warmpath: note: an engine's ids may differ: %s\n", (*tokenizer)->exactness().why_not.c_str());
   }
-  auto input = read_stdin();
+  auto input = read_standard_input(kInputBytesMax);
   if (!input.ok()) return fail(input.error());
   auto ids = encode(**tokenizer, options, *input);
   if (!ids.ok()) {
