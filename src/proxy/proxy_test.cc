@@ -67,7 +67,7 @@ TEST(Relay, AStreamPassesChunkByChunkAsItComes) {
   const auto call = world.caller.start(world.address(), "POST", "/v1/chat/completions", chat_body(R"(,"stream":true)"));
   // The first event is here while the engine has not said more.
   ASSERT_TRUE(call->wait_body([](const std::string& body) { return body == chunk("one"); }));
-  world.engine().loop().post([&] {
+  world.engine().run([&] {
     held->write(chunk("two") + usage_event());
     held->write(kDone);
     held->end();
@@ -453,7 +453,7 @@ TEST(Drain, RunningExchangesEndAndNewOnesAreRefused) {
     if (!late->failure().empty()) break;
     ASSERT_LT(tries, 99);
   }
-  world.engine().loop().post([&] {
+  world.engine().run([&] {
     held->write(kDone);
     held->end();
     held.reset();

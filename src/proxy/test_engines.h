@@ -120,6 +120,11 @@ class ScriptedEngine {
   }
   io::Address address() const { return address_; }
   io::Loop& loop() { return io_.loop(); }
+  // Runs `task` on the engine's thread and waits for it: whatever it touches is the test's again afterwards.
+  template <class F>
+  auto run(F&& task) {
+    return io_.run(std::forward<F>(task));
+  }
   void pass(Duration time) { io_.pass(time); }
   std::vector<Seen> seen() {
     const std::lock_guard lock(mutex_);
