@@ -8,30 +8,18 @@
 #include <set>
 
 #include "app/app.h"
+#include "app/test_run.h"
 
 namespace warmpath::app {
 namespace {
 
 using ::testing::HasSubstr;
 using ::testing::Not;
+using testing::Outcome;
+using testing::outcome_of;
 using ::testing::StartsWith;
 
-struct Outcome {
-  int code = 0;
-  std::string out;
-  std::string err;
-};
-
-Outcome run(const std::vector<std::string>& args) {
-  testing::internal::CaptureStdout();
-  testing::internal::CaptureStderr();
-  Outcome outcome;
-  outcome.code = run_app(args);
-  std::fflush(stdout);
-  outcome.out = testing::internal::GetCapturedStdout();
-  outcome.err = testing::internal::GetCapturedStderr();
-  return outcome;
-}
+Outcome run(const std::vector<std::string>& args) { return outcome_of(run_app, args); }
 
 TEST(Commands, HaveUniqueNamesAndShortSummaries) {
   std::set<std::string_view> names;
@@ -104,10 +92,10 @@ TEST(Completion, KnowsThreeShells) {
   EXPECT_THAT(run({"--list-commands"}).out, HasSubstr("config check\n"));
 }
 
-class ConfigCheck : public testing::Test {
+class ConfigCheck : public ::testing::Test {
  protected:
   std::string write(std::string_view text) {
-    const auto path = std::filesystem::path(testing::TempDir()) / ("check_" + std::to_string(::getpid()) + ".yaml");
+    const auto path = std::filesystem::path(::testing::TempDir()) / ("check_" + std::to_string(::getpid()) + ".yaml");
     std::ofstream(path) << text;
     return path.string();
   }

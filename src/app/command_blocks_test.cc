@@ -4,28 +4,16 @@
 #include <cstdio>
 
 #include "app/commands.h"
+#include "app/test_run.h"
 
 namespace warmpath::app {
 namespace {
 
 using ::testing::HasSubstr;
+using testing::Outcome;
+using testing::outcome_of;
 
-struct Outcome {
-  int code = 0;
-  std::string out;
-  std::string err;
-};
-
-Outcome blocks(const std::vector<std::string>& args) {
-  testing::internal::CaptureStdout();
-  testing::internal::CaptureStderr();
-  Outcome outcome;
-  outcome.code = run_blocks(args);
-  std::fflush(stdout);
-  outcome.out = testing::internal::GetCapturedStdout();
-  outcome.err = testing::internal::GetCapturedStderr();
-  return outcome;
-}
+Outcome blocks(const std::vector<std::string>& args) { return outcome_of(run_blocks, args); }
 
 std::string ids(int last) {
   std::string out;
@@ -34,8 +22,8 @@ std::string ids(int last) {
 }
 
 TEST(BlocksCommand, JsonIsAListOfDigests) {
-  const auto run = blocks({"--scheme", "vllm-sha256-cbor", "--block-size", "16", "--seed", "0", "--format", "json",
-                           "--ids", ids(35)});
+  const auto run = blocks(
+      {"--scheme", "vllm-sha256-cbor", "--block-size", "16", "--seed", "0", "--format", "json", "--ids", ids(35)});
   EXPECT_EQ(run.code, 0) << run.err;
   EXPECT_EQ(run.out,
             "{\"blocks\":[\"202da172482d928bbc42ab25b0151e2b895f13f41002e27b2ceabcfae6d332ea\","

@@ -4,11 +4,14 @@
 #include <cstdio>
 
 #include "app/commands.h"
+#include "app/test_run.h"
 
 namespace warmpath::app {
 namespace {
 
 using ::testing::HasSubstr;
+using testing::Outcome;
+using testing::outcome_of;
 
 constexpr const char* kRemovedAndCleared =
     "93cb41d954fc404000009284a474797065ac426c6f636b52656d6f766564ac626c6f636b5f68617368657391cf9121a015df011ebaa66d6564"
@@ -17,22 +20,7 @@ constexpr const char* kJson =
     R"({"ts":1700000001,"rank":0,"events":[{"type":"BlockRemoved","block_hashes":[10457815825527152314],)"
     R"("medium":"GPU","group_idx":0},{"type":"AllBlocksCleared"}]})";
 
-struct Outcome {
-  int code = 0;
-  std::string out;
-  std::string err;
-};
-
-Outcome decode(const std::vector<std::string>& args) {
-  testing::internal::CaptureStdout();
-  testing::internal::CaptureStderr();
-  Outcome outcome;
-  outcome.code = run_events_decode(args);
-  std::fflush(stdout);
-  outcome.out = testing::internal::GetCapturedStdout();
-  outcome.err = testing::internal::GetCapturedStderr();
-  return outcome;
-}
+Outcome decode(const std::vector<std::string>& args) { return outcome_of(run_events_decode, args); }
 
 TEST(EventsDecodeCommand, JsonIsOneObjectAPayload) {
   const auto one = decode({"--hex", kRemovedAndCleared, "--format", "json"});

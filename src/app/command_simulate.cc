@@ -3,29 +3,33 @@
 
 #include "app/arms.h"
 #include "app/commands.h"
+#include "app/workload_flags.h"
 #include "config/flags.h"
 #include "sim/sim.h"
 
 namespace warmpath::app {
 namespace {
 
-constexpr std::string_view kWorkloads[] = {"shared-prefix", "multi-turn"};
-
 // What the command line says.
 struct Wanted {
   std::string policy = "all";
-  std::string workload = "shared-prefix";
   sim::SimOptions options;
-  workload::SharedPrefix shared{
-      .groups = 32, .prompts_per_group = 5, .system_prompt_tokens = 3'000, .question_tokens = 300, .output_tokens = 100};
-  workload::MultiTurn turns{.tenants = 16, .conversations_per_tenant = 8, .turns = 5};
-  double rate = 16;
-  std::uint32_t users = 0;
-  std::uint64_t requests = 600;
+  WorkloadFlags workload;
   Prices prices;
   config::Format format = config::Format::kTable;
 
-  Wanted() { options.engine.profile.kv_blocks = 960; }
+  Wanted() {
+    options.engine.profile.kv_blocks = 960;
+    workload.kind = "shared-prefix";
+    workload.shared = {.groups = 32,
+                       .prompts_per_group = 5,
+                       .system_prompt_tokens = 3'000,
+                       .question_tokens = 300,
+                       .output_tokens = 100};
+    workload.turns = {.tenants = 16, .conversations_per_tenant = 8, .turns = 5};
+    workload.rate = 16;
+    workload.requests = 600;
+  }
 };
 
 void declare(config::Flags& flags, Wanted& wanted) {
@@ -43,21 +47,9 @@ void declare(config::Flags& flags, Wanted& wanted) {
   flags.number("engines", "N", "simulated engines", &wanted.options.engines, 1, sim::kEnginesMax);
   flags.number("blocks", "N", "KV blocks of each engine", &profile.kv_blocks, 2, 10'000'000);
   flags.number("block-size", "N", "tokens a block", &profile.block_tokens, 1, 4'096);
-  flags.choice("workload", "what is asked", &wanted.workload, kWorkloads);
-  flags.number("requests", "N", "at most so many requests; 0: all that the workload has", &wanted.requests, 0, 10'000'000);
-  flags.real("rate", "R", "requests (multi-turn: conversations) begun per second, Poisson", &wanted.rate, 0.001, 100'000);
-  flags.number("users", "N", "a closed loop of so many users instead of --rate; 0: open", &wanted.users, 0, 100'000);
-  flags.number("groups", "N", "shared-prefix: system prompts", &wanted.shared.groups, 1, 1'000'000);
-  flags.number("prompts", "N", "shared-prefix: questions to each", &wanted.shared.prompts_per_group, 1, 1'000'000);
-  flags.number("system-tokens", "N", "length of a system prompt", &wanted.shared.system_prompt_tokens, 1, 1'000'000);
-  flags.number("question-tokens", "N", "shared-prefix: length of a question", &wanted.shared.question_tokens, 1, 1'000'000);
-  flags.number("output-tokens", "N", "length of an answer (multi-turn: mean)", &wanted.shared.output_tokens, 1, 1'000'000);
-  flags.number("tenants", "N", "multi-turn: tenants, each with a system prompt", &wanted.turns.tenants, 1, 1'000'000);
-  flags.number("conversations", "N", "multi-turn: conversations of each tenant", &wanted.turns.conversations_per_tenant, 1, 1'000'000);
-  flags.number("turns", "N", "multi-turn: turns of each conversation", &wanted.turns.turns, 1, 10'000);
-  flags.number("user-tokens", "N", "multi-turn: mean length of a user's message", &wanted.turns.user_tokens, 1, 1'000'000);
-  flags.real("think", "S", "multi-turn: mean seconds between an answer and the next turn", &wanted.turns.think_seconds, 0, 86'400);
-  flags.real("event-loss", "SHARE", "share of KV-event frames that the link loses", &wanted.options.link.event_loss, 0, 1);
+  wanted.workload.declare(flags);
+  flags.real("event-loss", "SHARE", "share of KV-event frames that the link loses", &wanted.options.link.event_loss, 0,
+             1);
   flags.duration("scrape-interval", "how often engines are asked for their load", &wanted.options.scrape_interval);
   flags.number("seed", "N", "the run's seed: workload, links and ties", &wanted.options.seed);
   flags.real("price-cached", "P", "price of a million cached prompt tokens", &wanted.prices.cached, 0, 1e9);
@@ -66,6 +58,9 @@ void declare(config::Flags& flags, Wanted& wanted) {
   flags.example("warmpath simulate", "all policies on a working set of about two thirds of the fleet's KV");
   flags.example("warmpath simulate --policy precise --engines 8 --rate 40 --seed 7", "one policy, a bigger fleet");
   flags.example("warmpath simulate --workload multi-turn --requests 0 --format json", "conversations, for programs");
+  flags.example(
+      "warmpath simulate --workload trace --trace data/mooncake/conversation.trace --requests 2000 --blocks 8000",
+      "the first requests of a recorded trace");
   flags.note(
       "Router, index, event plane and engine model are the real ones; time is virtual, so a run is the same to the bit "
       "for the same options. Engines compute like Qwen3-32B on two H100. Times are engine time.");
@@ -123,25 +118,6 @@ std::string as_table(const std::vector<sim::Report>& arms, const Wanted& wanted)
   return out + arms_table(rows, wanted.prices);
 }
 
-void complete(Wanted& wanted) {
-  sim::SimOptions& options = wanted.options;
-  if (wanted.workload == "multi-turn") {
-    workload::MultiTurn turns = wanted.turns;
-    turns.system_prompt_tokens = wanted.shared.system_prompt_tokens;
-    turns.output_tokens = wanted.shared.output_tokens;
-    options.workload.population = turns;
-  } else {
-    options.workload.population = wanted.shared;
-  }
-  if (wanted.users > 0) {
-    options.workload.arrivals = workload::ClosedLoop{.users = wanted.users};
-  } else {
-    options.workload.arrivals = workload::Poisson{.per_second = wanted.rate};
-  }
-  options.workload.requests_max = wanted.requests;
-  options.workload.seed = options.seed;
-}
-
 }  // namespace
 
 int run_simulate(std::span<const std::string> args) {
@@ -149,7 +125,9 @@ int run_simulate(std::span<const std::string> args) {
   config::Flags flags("simulate", "policies compared on one workload in virtual time");
   declare(flags, wanted);
   if (const auto code = flags.read(args)) return *code;
-  complete(wanted);
+  auto asked = wanted.workload.build(wanted.options.seed);
+  if (!asked.ok()) return fail(asked.error());
+  wanted.options.workload = std::move(asked).value();
   std::vector<sim::Report> arms;
   for (const schedule::Policy* policy : schedule::policies()) {
     if (wanted.policy != "all" && wanted.policy != policy->name()) continue;

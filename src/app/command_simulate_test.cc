@@ -5,29 +5,17 @@
 #include <cstdio>
 
 #include "app/app.h"
+#include "app/test_run.h"
 #include "schedule/schedule.h"
 
 namespace warmpath::app {
 namespace {
 
 using ::testing::HasSubstr;
+using testing::Outcome;
+using testing::outcome_of;
 
-struct Outcome {
-  int code = 0;
-  std::string out;
-  std::string err;
-};
-
-Outcome run(const std::vector<std::string>& args) {
-  testing::internal::CaptureStdout();
-  testing::internal::CaptureStderr();
-  Outcome outcome;
-  outcome.code = run_app(args);
-  std::fflush(stdout);
-  outcome.out = testing::internal::GetCapturedStdout();
-  outcome.err = testing::internal::GetCapturedStderr();
-  return outcome;
-}
+Outcome run(const std::vector<std::string>& args) { return outcome_of(run_app, args); }
 
 const std::vector<std::string> kSmall = {"simulate", "--engines",         "2",   "--blocks",        "200", "--groups",
                                          "4",        "--prompts",         "3",   "--system-tokens", "500", "--requests",
@@ -84,6 +72,21 @@ TEST(SimulateCommand, OnePolicyAsATable) {
   EXPECT_EQ(outcome.code, 0) << outcome.err;
   EXPECT_THAT(outcome.out, HasSubstr("precise"));
   EXPECT_THAT(outcome.out, ::testing::Not(HasSubstr("round-robin")));
+}
+
+TEST(SimulateCommand, ARecordedTrace) {
+  const std::string file = std::string(WARMPATH_SOURCE_DIR) + "/data/mooncake/conversation.trace";
+  const Outcome outcome = run({"simulate", "--policy", "precise", "--workload", "trace", "--trace", file,
+                               "--length-factor", "0.02", "--requests", "40", "--format", "json"});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  simdjson::dom::parser parser;
+  simdjson::dom::element arm;
+  ASSERT_EQ(parser.parse(outcome.out)["arms"].at(0).get(arm), simdjson::SUCCESS) << outcome.out;
+  EXPECT_EQ(std::uint64_t(arm["requests"]), 40u);
+  EXPECT_EQ(std::uint64_t(arm["failed"]), 0u);
+  const Outcome without = run({"simulate", "--workload", "trace"});
+  EXPECT_EQ(without.code, 2);
+  EXPECT_THAT(without.err, HasSubstr("--trace FILE"));
 }
 
 TEST(SimulateCommand, AMistypedPolicyIsAnsweredWithTheNearest) {

@@ -11,11 +11,14 @@
 #include <fstream>
 
 #include "app/commands.h"
+#include "app/test_run.h"
 
 namespace warmpath::app {
 namespace {
 
 using ::testing::HasSubstr;
+using testing::Outcome;
+using testing::outcome_of;
 
 std::string demo_folder() { return std::string(WARMPATH_SOURCE_DIR) + "/data/demo_model"; }
 
@@ -98,26 +101,15 @@ TEST_F(Folder, TemplateFilesComeBeforeTheConfig) {
   }
 }
 
-struct Outcome {
-  int code = 0;
-  std::string out;
-  std::string err;
-};
-
 // The command with `input` as its standard input.
-Outcome tokenize(const std::string& input, std::vector<std::string> args) {
+Outcome tokenize(const std::string& input, const std::vector<std::string>& args) {
   std::FILE* file = std::tmpfile();
   EXPECT_NE(file, nullptr);
   EXPECT_EQ(std::fwrite(input.data(), 1, input.size(), file), input.size());
   std::rewind(file);
   const int before = ::dup(STDIN_FILENO);
   ::dup2(::fileno(file), STDIN_FILENO);
-  ::testing::internal::CaptureStdout();
-  ::testing::internal::CaptureStderr();
-  Outcome outcome;
-  outcome.code = run_tokenize(args);
-  outcome.out = ::testing::internal::GetCapturedStdout();
-  outcome.err = ::testing::internal::GetCapturedStderr();
+  Outcome outcome = outcome_of(run_tokenize, args);
   ::dup2(before, STDIN_FILENO);
   ::close(before);
   std::fclose(file);
@@ -125,8 +117,9 @@ Outcome tokenize(const std::string& input, std::vector<std::string> args) {
 }
 
 TEST(Tokenize, PrintsTheIdsThatTheTokenizersLibraryGives) {
-  const std::pair<const char*, const char*> cases[] = {
-      {"qwen3", "{\"ids\":[14990,1879]}\n"}, {"llama3", "{\"ids\":[15339,1917]}\n"}, {"deepseek_v3", "{\"ids\":[33310,2058]}\n"}};
+  const std::pair<const char*, const char*> cases[] = {{"qwen3", "{\"ids\":[14990,1879]}\n"},
+                                                       {"llama3", "{\"ids\":[15339,1917]}\n"},
+                                                       {"deepseek_v3", "{\"ids\":[33310,2058]}\n"}};
   for (const auto& [model, expected] : cases) {
     const Outcome outcome = tokenize("hello world", {"--tokenizer", real_folder(model), "--format", "json"});
     EXPECT_EQ(outcome.code, 0) << outcome.err;
@@ -134,7 +127,8 @@ TEST(Tokenize, PrintsTheIdsThatTheTokenizersLibraryGives) {
   }
   const std::string llama = real_folder("llama3_2");
   EXPECT_EQ(tokenize("hello", {"--tokenizer", llama, "--format", "json"}).out, "{\"ids\":[128000,15339]}\n");
-  EXPECT_EQ(tokenize("hello", {"--tokenizer", llama, "--format", "json", "--no-special-tokens"}).out, "{\"ids\":[15339]}\n");
+  EXPECT_EQ(tokenize("hello", {"--tokenizer", llama, "--format", "json", "--no-special-tokens"}).out,
+            "{\"ids\":[15339]}\n");
 }
 
 TEST(Tokenize, ReadsTextByteForByte) {
@@ -150,7 +144,8 @@ TEST(Tokenize, ChatsAreRenderedAndRefusalsAreErrors) {
   const std::string llama = real_folder("llama3_2");
   const std::string body = R"({"model":"m","messages":[{"role":"user","content":"q"}]})";
   const Outcome one = tokenize(body, {"--tokenizer", llama, "--chat", "--now", "2026-11-23", "--format", "json"});
-  const Outcome same = tokenize(body, {"--tokenizer", llama, "--chat", "--now", "2026-11-23T23:59:59", "--format", "json"});
+  const Outcome same =
+      tokenize(body, {"--tokenizer", llama, "--chat", "--now", "2026-11-23T23:59:59", "--format", "json"});
   const Outcome next = tokenize(body, {"--tokenizer", llama, "--chat", "--now", "2026-11-24", "--format", "json"});
   EXPECT_EQ(one.code, 0) << one.err;
   EXPECT_THAT(one.out, ::testing::StartsWith("{\"ids\":[128000,128006,9125,128007,"));

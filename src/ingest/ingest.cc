@@ -55,11 +55,11 @@ struct Ingest::Impl {
                               {{"pool", options.pool}})) {}
 
   void resolve(Site& site) {
-    site.resolving = io::resolve(loop, site.engine.url.host, site.engine.url.port, options.ask_timeout,
-                                 [this, &site](Result<std::vector<io::Address>> found) {
-                                   site.resolving.reset();
-                                   resolved(site, std::move(found));
-                                 });
+    site.resolving = options.resolver(loop, site.engine.url.host, site.engine.url.port, options.ask_timeout,
+                                      [this, &site](Result<std::vector<io::Address>> found) {
+                                        site.resolving.reset();
+                                        resolved(site, std::move(found));
+                                      });
   }
 
   void resolved(Site& site, Result<std::vector<io::Address>> answer) {

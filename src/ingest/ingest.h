@@ -79,6 +79,11 @@ class Sink {
   virtual void warned(std::string_view /*event*/, std::string_view /*engine*/, std::string_view /*text*/) {}
 };
 
+// As io::resolve: every address of a name, answered by callback, cancelled by destroying the handle.
+using Resolver =
+    std::function<std::unique_ptr<io::Pending>(io::Loop& loop, std::string host, std::uint16_t port, Duration timeout,
+                                               std::function<void(Result<std::vector<io::Address>>)> done)>;
+
 struct IngestOptions {
   Duration scrape_interval = std::chrono::milliseconds(500);
   Duration health_interval = std::chrono::seconds(2);
@@ -91,6 +96,7 @@ struct IngestOptions {
   std::string pool;                                 // label of the metrics
   Duration silence_max = std::chrono::seconds(30);  // prompts went to an engine for so long and no event came: warned
   events::FollowerOptions follower;
+  Resolver resolver = io::resolve;
 };
 
 // For the start-up summary and /ready: one line per engine or per URL that has not answered yet.

@@ -452,6 +452,46 @@ TEST_F(IngestTest, ADualStackNameIsOneEngine) {
   EXPECT_EQ(ingest->status().size(), 1u);
 }
 
+TEST_F(IngestTest, EveryAddressOfANameIsAnEngineAndTheNameIsAskedAgain) {
+  TestEngine first(loop);
+  TestEngine second(loop, "127.0.0.2", first.port());
+  TestEngine third(loop, "127.0.0.3", first.port());
+  std::vector<std::string> answer = {"127.0.0.1", "127.0.0.2"};
+  int lookups = 0;
+  struct Answered final : io::Pending {
+    io::Timer timer;
+  };
+  options.resolver = [&](io::Loop& on, const std::string& host, std::uint16_t port, Duration,
+                         std::function<void(Result<std::vector<io::Address>>)> done) -> std::unique_ptr<io::Pending> {
+    EXPECT_EQ(host, "engines.test");
+    ++lookups;
+    std::vector<io::Address> found;
+    for (const std::string& ip : answer) found.push_back({ip, port});
+    auto pending = std::make_unique<Answered>();
+    pending->timer = on.after(Duration{0}, [done = std::move(done), found] { done(found); });
+    return pending;
+  };
+  start({first.at("http://engines.test:" + std::to_string(first.port()))});
+  ASSERT_TRUE(until([&] { return sink.up(0) && sink.up(1); }));
+  EXPECT_EQ(sink.found.at(EngineId(0)).info.name,
+            "http://engines.test:" + std::to_string(first.port()) + "@127.0.0.1:" + std::to_string(first.port()));
+  EXPECT_EQ(sink.found.at(EngineId(1)).origin.address.ip, "127.0.0.2");
+
+  // An empty answer is a resolver's hiccup while the engines answer.
+  answer.clear();
+  int before = lookups;
+  ASSERT_TRUE(until([&] { return lookups >= before + 2; }));
+  EXPECT_THAT(sink.gone, IsEmpty());
+
+  // One leaves and one comes, in another order: the one that stays keeps its id, its connections and its map.
+  answer = {"127.0.0.3", "127.0.0.2"};
+  ASSERT_TRUE(until([&] { return sink.gone.size() == 1 && sink.up(2); }));
+  EXPECT_EQ(sink.gone[0], EngineId(0));
+  EXPECT_TRUE(sink.up(1));
+  EXPECT_EQ(sink.found.at(EngineId(1)).origin.address.ip, "127.0.0.2");
+  EXPECT_EQ(sink.found.at(EngineId(2)).origin.address.ip, "127.0.0.3");
+}
+
 TEST_F(IngestTest, PromptsWithoutEventsAreAWarningAndAMetric) {
   options.silence_max = milliseconds(60);
   TestEngine engine(loop);

@@ -143,7 +143,8 @@ class TestEngine {
     std::string body;
   };
 
-  explicit TestEngine(io::Loop& loop, std::string ip = "127.0.0.1") : loop_(loop), address_{std::move(ip), 0} {
+  explicit TestEngine(io::Loop& loop, std::string ip = "127.0.0.1", std::uint16_t port = 0)
+      : loop_(loop), address_{std::move(ip), port} {
     pages["/health"] = {};
     pages["/v1/models"] = {200, models({"qwen"})};
     pages["/metrics"] = {200, page(0, 0)};

@@ -1,12 +1,11 @@
+#include "schedule/blended_policy.h"
 #include "schedule/policy_list.h"
 #include "schedule/scores.h"
 
 namespace warmpath::schedule {
 namespace {
 
-constexpr std::uint32_t kGuessBlockTokens = 64;
-
-class ApproximatePolicy final : public Policy {
+class ApproximatePolicy final : public BlendedPolicy {
  public:
   std::string_view name() const override { return "approximate"; }
   std::string_view summary() const override {
@@ -15,17 +14,10 @@ class ApproximatePolicy final : public Policy {
   }
   std::string_view formula() const override { return "3*prefix + 2*queue + 2*kv, prefix = guessed blocks / blocks"; }
   Needs needs() const override { return Needs::kGuess; }
-  std::uint32_t guess_block_bytes() const override { return kGuessBlockTokens * kBytesPerToken; }
-  std::size_t guess_capacity(std::uint64_t kv_tokens) const override {
-    return guess_blocks_of_kv(kv_tokens, kGuessBlockTokens);
-  }
-  void score(const View& view, std::vector<std::vector<ScoreLine>>& lines) const override {
-    for (std::size_t i = 0; i < lines.size(); ++i) {
-      lines[i].reserve(3);
-      lines[i].push_back({.scorer = "prefix", .weight = 3, .score = guess_share(view, view.candidates[i])});
-    }
-    append(lines, "queue", 2, queue_scores(view));
-    append(lines, "kv", 2, kv_scores(view));
+
+ private:
+  double prefix_score(const View& view, const Candidate& candidate) const override {
+    return guess_share(view, candidate);
   }
 };
 

@@ -1,12 +1,12 @@
 #include <algorithm>
 
+#include "schedule/blended_policy.h"
 #include "schedule/policy_list.h"
 #include "schedule/scores.h"
 
 namespace warmpath::schedule {
 namespace {
 
-constexpr std::uint32_t kGuessBlockTokens = 64;
 // What a block is worth that has to be fetched from a slower tier first (llm-d's weights; storage is ours).
 constexpr double kCpuWorth = 0.8;
 constexpr double kStorageWorth = 0.5;
@@ -31,14 +31,7 @@ double worth_blocks(const Candidate& candidate) {
   return gpu + kCpuWorth * (cpu - gpu) + kStorageWorth * (storage - cpu);
 }
 
-double prefix_score(const View& view, const Candidate& candidate) {
-  // Without an exact chain all candidates are guessed alike, so nothing is discounted.
-  if (view.chain_blocks == 0) return guess_share(view, candidate);
-  if (!matches_exactly(view, candidate)) return trust(candidate.publisher) * guess_share(view, candidate);
-  return trust(candidate.publisher) * std::min(1.0, worth_blocks(candidate) / static_cast<double>(view.chain_blocks));
-}
-
-class PrecisePolicy final : public Policy {
+class PrecisePolicy final : public BlendedPolicy {
  public:
   std::string_view name() const override { return "precise"; }
   std::string_view summary() const override {
@@ -48,17 +41,13 @@ class PrecisePolicy final : public Policy {
     return "3*prefix + 2*queue + 2*kv, prefix = trust * matched blocks / blocks";
   }
   Needs needs() const override { return Needs::kExact; }
-  std::uint32_t guess_block_bytes() const override { return kGuessBlockTokens * kBytesPerToken; }
-  std::size_t guess_capacity(std::uint64_t kv_tokens) const override {
-    return guess_blocks_of_kv(kv_tokens, kGuessBlockTokens);
-  }
-  void score(const View& view, std::vector<std::vector<ScoreLine>>& lines) const override {
-    for (std::size_t i = 0; i < lines.size(); ++i) {
-      lines[i].reserve(3);
-      lines[i].push_back({.scorer = "prefix", .weight = 3, .score = prefix_score(view, view.candidates[i])});
-    }
-    append(lines, "queue", 2, queue_scores(view));
-    append(lines, "kv", 2, kv_scores(view));
+
+ private:
+  double prefix_score(const View& view, const Candidate& candidate) const override {
+    // Without an exact chain all candidates are guessed alike, so nothing is discounted.
+    if (view.chain_blocks == 0) return guess_share(view, candidate);
+    if (!matches_exactly(view, candidate)) return trust(candidate.publisher) * guess_share(view, candidate);
+    return trust(candidate.publisher) * std::min(1.0, worth_blocks(candidate) / static_cast<double>(view.chain_blocks));
   }
 };
 
