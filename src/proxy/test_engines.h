@@ -30,6 +30,10 @@ class Flag {
     std::unique_lock lock(mutex_);
     return wake_.wait_for(lock, kPatience, [this] { return set_; });
   }
+  void clear() {
+    const std::lock_guard lock(mutex_);
+    set_ = false;
+  }
   std::chrono::steady_clock::time_point at() {
     const std::lock_guard lock(mutex_);
     return at_;
