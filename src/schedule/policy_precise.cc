@@ -1,5 +1,3 @@
-#include <algorithm>
-
 #include "schedule/policy_list.h"
 #include "schedule/scores.h"
 
@@ -7,37 +5,6 @@ namespace warmpath::schedule {
 namespace {
 
 constexpr std::uint32_t kGuessBlockTokens = 64;
-// What a block is worth that has to be fetched from a slower tier first (llm-d's weights; storage is ours).
-constexpr double kCpuWorth = 0.8;
-constexpr double kStorageWorth = 0.5;
-
-// How far a match is believed. Partial: what is known is sound, but its evictions were seen from the middle on.
-// Suspect: removals may be lost, so some of it may be gone. Lost: there is no map, a guess stands in.
-double trust(blocks::PublisherState state) {
-  switch (state) {
-    case blocks::PublisherState::kExact: return 1.0;
-    case blocks::PublisherState::kPartial: return 0.95;
-    case blocks::PublisherState::kSuspect: return 0.7;
-    case blocks::PublisherState::kLost: return 0.7;
-  }
-  return 0;
-}
-
-// The match in blocks of the chain, slower tiers at their worth. Depths are cumulative: tier t or a faster one.
-double worth_blocks(const Candidate& candidate) {
-  const double gpu = std::max(candidate.matched_blocks[0], candidate.recent_blocks);
-  const double cpu = std::max<double>(gpu, candidate.matched_blocks[1]);
-  const double storage = std::max<double>(cpu, candidate.matched_blocks[2]);
-  return gpu + kCpuWorth * (cpu - gpu) + kStorageWorth * (storage - cpu);
-}
-
-double prefix_score(const View& view, const Candidate& candidate) {
-  // Without an exact chain all candidates are guessed alike, so nothing is discounted.
-  if (view.chain_blocks == 0) return guess_share(view, candidate);
-  if (!matches_exactly(view, candidate)) return trust(candidate.publisher) * guess_share(view, candidate);
-  return trust(candidate.publisher) * std::min(1.0, worth_blocks(candidate) / static_cast<double>(view.chain_blocks));
-}
-
 class PrecisePolicy final : public Policy {
  public:
   std::string_view name() const override { return "precise"; }
@@ -55,7 +22,7 @@ class PrecisePolicy final : public Policy {
   void score(const View& view, std::vector<std::vector<ScoreLine>>& lines) const override {
     for (std::size_t i = 0; i < lines.size(); ++i) {
       lines[i].reserve(3);
-      lines[i].push_back({.scorer = "prefix", .weight = 3, .score = prefix_score(view, view.candidates[i])});
+      lines[i].push_back({.scorer = "prefix", .weight = 3, .score = exact_share(view, view.candidates[i])});
     }
     append(lines, "queue", 2, queue_scores(view));
     append(lines, "kv", 2, kv_scores(view));
