@@ -92,6 +92,8 @@ void Fleet::forwarded(EngineId engine, RequestId request, std::uint64_t prompt_t
   ++view.inflight_since_sample;
   view.inflight_tokens += prompt_tokens;
   view.inflight_prefill_tokens += uncached;
+  view.prefill_tokens_recent = recent_of(*entry, now) + static_cast<double>(uncached);
+  entry->recent_at = now;
   const auto [at, inserted] = bookings_.emplace(request, Booking{.engine = engine,
                                                                  .prompt_tokens = prompt_tokens,
                                                                  .uncached_tokens = uncached,
@@ -164,8 +166,14 @@ std::optional<EngineId> Fleet::engine_of(RequestId request) const {
   return at->second.engine;
 }
 
-EngineView Fleet::view_of(const Entry& entry, Instant now) {
+double Fleet::recent_of(const Entry& entry, Instant now) const {
+  if (now <= entry.recent_at) return entry.view.prefill_tokens_recent;
+  return entry.view.prefill_tokens_recent * std::exp2(-to_ms(now - entry.recent_at) / to_ms(options_.recent_half_life));
+}
+
+EngineView Fleet::view_of(const Entry& entry, Instant now) const {
   EngineView view = entry.view;
+  view.prefill_tokens_recent = recent_of(entry, now);
   if (entry.sampled_at) view.sample_age = now - *entry.sampled_at;
   if (is_aside(view, entry.aside_until, now)) view.liveness = Liveness::kDown;
   return view;

@@ -80,6 +80,9 @@ struct EngineView {
   std::uint64_t inflight_tokens = 0;          // prompt tokens of all in flight
   // Forwarded after the last sample of `waiting` and without a first byte yet: what the sampled queue cannot show.
   std::uint32_t inflight_since_sample = 0;
+  // Uncached prompt tokens forwarded there, fading (half of it after FleetOptions::recent_half_life): how much of its
+  // cache this router has replaced of late. Taken back by nothing, also where a request failed.
+  double prefill_tokens_recent = 0;
   // Learned; 0 until known. Over first bytes: time since forward / uncached tokens this router had there at the
   // forward (its own included), so the queue ahead is part of the work and not mistaken for slowness.
   double ttft_ms_per_prefill_token = 0;
@@ -95,7 +98,8 @@ struct FleetOptions {
   double standing_share_min = 0.25;
   // Below this the fixed costs of a request hide the cost per token: no lesson for ttft_ms_per_prefill_token.
   std::uint64_t lesson_tokens_min = 256;
-  double lesson_weight = 0.1;  // of the newest in the moving average
+  double lesson_weight = 0.1;                            // of the newest in the moving average
+  Duration recent_half_life = std::chrono::seconds(30);  // of EngineView::prefill_tokens_recent
 };
 
 class Fleet {
@@ -140,13 +144,15 @@ class Fleet {
     EngineInfo info;
     EngineView view;
     std::optional<Instant> sampled_at;
+    Instant recent_at;  // when view.prefill_tokens_recent was what it says
     std::optional<Instant> aside_until;
     std::uint64_t sample_epoch = 0;  // samples of `waiting` so far
     std::uint32_t failures_in_a_row = 0;
   };
   Entry* find(EngineId engine);
   const Entry* find(EngineId engine) const;
-  static EngineView view_of(const Entry& entry, Instant now);
+  EngineView view_of(const Entry& entry, Instant now) const;
+  double recent_of(const Entry& entry, Instant now) const;
   void leave_queue(Entry& entry, const Booking& booking);
 
   FleetOptions options_;

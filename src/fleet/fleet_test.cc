@@ -305,5 +305,18 @@ TEST(FleetTest, RandomOperationsAgreeWithANaiveTwin) {
   }
 }
 
+TEST(FleetTest, WhatWasComputedOfLateFades) {
+  Fleet fleet = fleet_of(2, {.recent_half_life = seconds(10)});
+  EXPECT_EQ(view_of(fleet, 0).prefill_tokens_recent, 0);
+  fleet.forwarded(EngineId(0), RequestId(1), 1'000, 800, at_ms(0));
+  fleet.released(RequestId(1), at_ms(0));  // what was computed stays computed
+  EXPECT_DOUBLE_EQ(view_of(fleet, 0, at_ms(0)).prefill_tokens_recent, 800);
+  EXPECT_NEAR(view_of(fleet, 0, at_ms(10'000)).prefill_tokens_recent, 400, 1e-6);
+  fleet.forwarded(EngineId(0), RequestId(2), 1'000, 100, at_ms(10'000));
+  EXPECT_NEAR(view_of(fleet, 0, at_ms(10'000)).prefill_tokens_recent, 500, 1e-6);
+  EXPECT_NEAR(view_of(fleet, 0, at_ms(30'000)).prefill_tokens_recent, 125, 1e-6);
+  EXPECT_EQ(view_of(fleet, 1, at_ms(30'000)).prefill_tokens_recent, 0);
+}
+
 }  // namespace
 }  // namespace warmpath::fleet

@@ -1,6 +1,7 @@
 #include "index/guesses.h"
 
 #include <algorithm>
+#include <iterator>
 
 namespace warmpath::index {
 
@@ -52,41 +53,47 @@ std::size_t ApproximateTable::size(EngineId engine) const {
   return found == engines_.end() ? 0 : found->second.order.size();
 }
 
-RecentTable::RecentTable(Duration ttl, std::size_t entries_max, std::size_t blocks_max)
-    : ttl_(ttl), entries_max_(entries_max), blocks_max_(blocks_max) {}
+RecentTable::RecentTable(Duration ttl, Duration answered_ttl, std::size_t entries_max, std::size_t blocks_max)
+    : ttl_(ttl), answered_ttl_(answered_ttl), entries_max_(entries_max), blocks_max_(blocks_max) {}
 
 void RecentTable::routed(RequestId request, EngineId engine, std::span<const BlockKey> chain, Instant now) {
   expire(now);
+  rolled_back(request);  // routed anew
   if (entries_max_ == 0 || chain.empty()) return;
   const std::size_t blocks = std::min(chain.size(), blocks_max_);
-  while (!entries_.empty() && (entries_.size() >= entries_max_ || blocks_ + blocks > blocks_max_)) {
-    drop(entries_.front());
-    entries_.pop_front();
+  while (!at_.empty() && (at_.size() >= entries_max_ || blocks_ + blocks > blocks_max_)) {
+    drop(answered_.empty() ? waiting_.begin() : answered_.begin());
   }
-  entries_.push_back({.request = request,
+  waiting_.push_back({.request = request,
                       .engine = engine,
                       .chain = {chain.begin(), chain.begin() + static_cast<std::ptrdiff_t>(blocks)},
                       .until = now + ttl_});
+  at_[request] = std::prev(waiting_.end());
   blocks_ += blocks;
   auto& counts = counts_[engine];
-  for (const BlockKey key : entries_.back().chain) ++counts[key];
+  for (const BlockKey key : waiting_.back().chain) ++counts[key];
+}
+
+void RecentTable::answered(RequestId request, Instant now) {
+  expire(now);
+  const auto found = at_.find(request);
+  if (found == at_.end() || found->second->answered) return;
+  found->second->answered = true;
+  found->second->until = now + answered_ttl_;
+  answered_.splice(answered_.end(), waiting_, found->second);
 }
 
 void RecentTable::rolled_back(RequestId request) {
-  std::erase_if(entries_, [&](const Entry& entry) {
-    if (entry.request != request) return false;
-    drop(entry);
-    return true;
-  });
+  if (const auto found = at_.find(request); found != at_.end()) drop(found->second);
 }
 
 void RecentTable::forget(EngineId engine) {
-  std::erase_if(entries_, [&](const Entry& entry) {
-    if (entry.engine != engine) return false;
-    blocks_ -= entry.chain.size();
-    return true;
-  });
-  counts_.erase(engine);
+  for (Entries* entries : {&waiting_, &answered_}) {
+    for (auto entry = entries->begin(); entry != entries->end();) {
+      const auto here = entry++;
+      if (here->engine == engine) drop(here);
+    }
+  }
 }
 
 std::uint32_t RecentTable::depth(EngineId engine, std::span<const BlockKey> chain, Instant now) {
@@ -99,20 +106,21 @@ std::uint32_t RecentTable::depth(EngineId engine, std::span<const BlockKey> chai
 }
 
 void RecentTable::expire(Instant now) {
-  while (!entries_.empty() && entries_.front().until <= now) {
-    drop(entries_.front());
-    entries_.pop_front();
+  for (Entries* entries : {&waiting_, &answered_}) {
+    while (!entries->empty() && entries->front().until <= now) drop(entries->begin());
   }
 }
 
-void RecentTable::drop(const Entry& entry) {
-  blocks_ -= entry.chain.size();
-  const auto counts = counts_.find(entry.engine);
-  for (const BlockKey key : entry.chain) {
+void RecentTable::drop(Entries::iterator entry) {
+  blocks_ -= entry->chain.size();
+  const auto counts = counts_.find(entry->engine);
+  for (const BlockKey key : entry->chain) {
     const auto at = counts->second.find(key);
     if (--at->second == 0) counts->second.erase(at);
   }
   if (counts->second.empty()) counts_.erase(counts);
+  at_.erase(entry->request);
+  (entry->answered ? answered_ : waiting_).erase(entry);
 }
 
 }  // namespace warmpath::index

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <list>
 #include <span>
 #include <unordered_map>
@@ -35,14 +34,18 @@ class ApproximateTable {
   std::unordered_map<EngineId, Lru> engines_;
 };
 
-// Requests routed a moment ago, whose stores the engine has not announced yet. Entries expire after `ttl`, and earlier
-// when the request fails. Bounded: beyond entries_max requests or blocks_max blocks the oldest go; of a single chain
-// longer than blocks_max the head is kept. `now` must not go back.
-// Thread rule: one owner. Cost: proportional to the chain; rolled_back and forget to the entries.
+// Requests routed a moment ago, whose stores the engine has not announced yet. An entry ends `ttl` after the routing
+// or, where the answer has begun, `answered_ttl` after that: engines announce a prompt's blocks with the step that
+// computed them, so from then on their events know better (what was evicted or cleared meanwhile is no longer
+// believed). It ends at once when the request fails. Bounded: beyond entries_max requests or blocks_max blocks the
+// oldest go, answered ones first; of a single chain longer than blocks_max the head is kept. `now` must not go back.
+// Thread rule: one owner. Cost: proportional to the chain; forget to the entries.
 class RecentTable {
  public:
-  RecentTable(Duration ttl, std::size_t entries_max, std::size_t blocks_max = std::size_t{1} << 20);
+  RecentTable(Duration ttl, Duration answered_ttl, std::size_t entries_max,
+              std::size_t blocks_max = std::size_t{1} << 20);
   void routed(RequestId request, EngineId engine, std::span<const BlockKey> chain, Instant now);
+  void answered(RequestId request, Instant now);  // its first byte came; unknown requests and a second call: ignored
   void rolled_back(RequestId request);
   void forget(EngineId engine);
   // Leading blocks of the chain covered by entries of `engine` at `now`.
@@ -54,14 +57,19 @@ class RecentTable {
     EngineId engine;
     std::vector<BlockKey> chain;
     Instant until;
+    bool answered = false;
   };
+  using Entries = std::list<Entry>;  // in the order in which they end
   void expire(Instant now);
-  void drop(const Entry& entry);
+  void drop(Entries::iterator entry);
   Duration ttl_;
+  Duration answered_ttl_;
   std::size_t entries_max_;
   std::size_t blocks_max_;
   std::size_t blocks_ = 0;
-  std::deque<Entry> entries_;
+  Entries waiting_;
+  Entries answered_;
+  std::unordered_map<RequestId, Entries::iterator> at_;
   std::unordered_map<EngineId, std::unordered_map<BlockKey, std::uint32_t>> counts_;
 };
 

@@ -72,14 +72,16 @@ TEST(RecentTable, AgreesWithAListOfEntries) {
     EngineId engine;
     std::vector<BlockKey> chain;
     Instant until;
+    bool answered = false;
   };
   constexpr Duration kTtl = std::chrono::milliseconds(50);
+  constexpr Duration kAnsweredTtl = std::chrono::milliseconds(15);
   constexpr std::size_t kEntriesMax = 12;
   constexpr std::size_t kBlocksMax = 40;
   for (std::uint64_t seed = 1; seed <= 5; ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     RandomStream random(seed, "recent");
-    RecentTable table(kTtl, kEntriesMax, kBlocksMax);
+    RecentTable table(kTtl, kAnsweredTtl, kEntriesMax, kBlocksMax);
     std::vector<Entry> twin;
     Instant now;
     std::uint64_t seen = 0;
@@ -87,7 +89,7 @@ TEST(RecentTable, AgreesWithAListOfEntries) {
       now = now + std::chrono::milliseconds(random.below(8));
       std::erase_if(twin, [&](const Entry& entry) { return entry.until <= now; });
       const EngineId engine(static_cast<std::uint32_t>(random.below(3)));
-      switch (random.below(12)) {
+      switch (random.below(15)) {
         case 0:
           table.forget(engine);
           std::erase_if(twin, [&](const Entry& entry) { return entry.engine == engine; });
@@ -97,6 +99,20 @@ TEST(RecentTable, AgreesWithAListOfEntries) {
           const RequestId request(random.below(step + 1));
           table.rolled_back(request);
           std::erase_if(twin, [&](const Entry& entry) { return entry.request == request; });
+          break;
+        }
+        case 3:
+        case 4:
+        case 5: {
+          const RequestId request(step - random.below(std::min<std::uint64_t>(step, 8) + 1));
+          table.answered(request, now);
+          const auto entry = std::ranges::find(twin, request, &Entry::request);
+          if (entry == twin.end() || entry->answered) break;
+          entry->answered = true;
+          entry->until = now + kAnsweredTtl;
+          // Kept in the order in which they are given up: answered ones first, each kind by its end.
+          std::rotate(entry, entry + 1, twin.end());
+          std::ranges::stable_partition(twin, [](const Entry& one) { return one.answered; });
           break;
         }
         default: {
@@ -130,14 +146,28 @@ TEST(RecentTable, AgreesWithAListOfEntries) {
 }
 
 TEST(RecentTable, KeepsTheHeadOfAChainBeyondTheBound) {
-  RecentTable table(std::chrono::seconds(2), 10, 3);
+  RecentTable table(std::chrono::seconds(2), std::chrono::seconds(1), 10, 3);
   const std::vector<BlockKey> chain{BlockKey(1), BlockKey(2), BlockKey(3), BlockKey(4)};
   table.routed(RequestId(1), EngineId(0), chain, Instant());
   EXPECT_EQ(table.depth(EngineId(0), chain, Instant()), 3u);
   EXPECT_EQ(table.depth(EngineId(0), chain, Instant(std::chrono::seconds(2))), 0u);
-  RecentTable none(std::chrono::seconds(2), 0);
+  RecentTable none(std::chrono::seconds(2), std::chrono::seconds(1), 0);
   none.routed(RequestId(1), EngineId(0), chain, Instant());
   EXPECT_EQ(none.depth(EngineId(0), chain, Instant()), 0u);
+}
+
+// What an engine has thrown away since must not be believed longer than its events need to say so.
+TEST(RecentTable, EndsSoonAfterTheAnswerHasBegun) {
+  RecentTable table(std::chrono::seconds(2), std::chrono::milliseconds(250), 10);
+  const std::vector<BlockKey> chain{BlockKey(1), BlockKey(2)};
+  const auto at = [](int ms) { return Instant(std::chrono::milliseconds(ms)); };
+  table.routed(RequestId(1), EngineId(0), chain, at(0));
+  table.answered(RequestId(1), at(100));
+  table.answered(RequestId(1), at(300));  // only the first byte counts
+  EXPECT_EQ(table.depth(EngineId(0), chain, at(349)), 2u);
+  EXPECT_EQ(table.depth(EngineId(0), chain, at(350)), 0u);
+  table.answered(RequestId(1), at(350));
+  EXPECT_EQ(table.depth(EngineId(0), chain, at(360)), 0u);
 }
 
 }  // namespace

@@ -34,7 +34,7 @@ struct Core::Impl {
         index(read_index),
         books(options.fleet),
         gate(options.gate),
-        recent(options.recent_ttl, options.recent_entries_max),
+        recent(options.recent_ttl, options.recent_answered_ttl, options.recent_entries_max),
         picks(options.seed, "route.picks"),
         receipts(options.receipts_max) {
     WP_CHECK(options.policy != nullptr);
@@ -171,6 +171,7 @@ void Core::Impl::on(const FirstByte& input, Instant now, std::vector<Effect>& /*
   flight.first_byte_seen = true;
   books.first_byte(input.id, now);
   books.succeeded(flight.engine, now);
+  recent.answered(input.id, now);
   // No retry any more: the chains, by far the biggest part, can go.
   flight.request.chain = {};
   flight.request.guessed_chain = {};
@@ -182,6 +183,7 @@ void Core::Impl::on(const Finished& input, Instant now, std::vector<Effect>& /*o
   const InFlight& flight = at->second;
   books.released(input.id, now);
   books.succeeded(flight.engine, now);
+  recent.answered(input.id, now);
   ++totals.finished_total;
   if (input.usage && input.usage->cached_tokens) {
     const std::uint64_t reported = *input.usage->cached_tokens;

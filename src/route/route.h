@@ -119,8 +119,9 @@ using Effect = std::variant<Forward, Reject, Cancel, ArmTimer>;
 struct CoreOptions {
   const schedule::Policy* policy = nullptr;
   std::uint64_t seed = 0;
-  std::uint32_t attempts_max = 3;  // engines tried for one request
-  Duration recent_ttl = std::chrono::seconds(2);
+  std::uint32_t attempts_max = 3;                                 // engines tried for one request
+  Duration recent_ttl = std::chrono::seconds(2);                  // what was just routed counts as held so long,
+  Duration recent_answered_ttl = std::chrono::milliseconds(250);  // or so long after the answer has begun
   std::size_t recent_entries_max = 65'536;
   std::size_t receipts_max = 1'024;  // kept for `decisions`
   flow::GateOptions gate;

@@ -87,6 +87,23 @@ TEST(CoreTest, RequestsJustRoutedDrawTheirLike) {
   EXPECT_EQ(pool.forwarded(3, ids).predicted_cached_tokens, 0u);
 }
 
+// An engine that evicted or cleared what it computed a second ago says so in its events: they are believed.
+TEST(CoreTest, OnceTheAnswerHasBegunEventsKnowBetterThanTheRouting) {
+  for (const bool whole : {false, true}) {
+    SCOPED_TRACE(whole);
+    Pool pool("precise", 1);
+    const auto ids = ids_of(1, 160);
+    pool.forwarded(1, ids);
+    pool.now = pool.now + milliseconds(1'000);
+    if (!whole) pool.step(FirstByte{RequestId(1)});
+    if (whole) pool.step(Finished{RequestId(1), {}});
+    EXPECT_EQ(pool.forwarded(2, ids).predicted_cached_tokens, 144u) << "events may be on their way";
+    pool.step(ClientGone{RequestId(2)});
+    pool.now = pool.now + milliseconds(300);
+    EXPECT_EQ(pool.forwarded(3, ids).predicted_cached_tokens, 0u);
+  }
+}
+
 TEST(CoreTest, AClientThatLeavesIsCancelledAndItsEntriesRolledBack) {
   Pool pool("precise", 8);
   const auto ids = ids_of(1, 160);

@@ -13,9 +13,9 @@ constexpr double kKvWeight = 2;
 
 }  // namespace
 
-std::uint32_t BlendedPolicy::guess_block_bytes() const { return kGuessBlockTokens * kBytesPerToken; }
+std::uint32_t GuessingPolicy::guess_block_bytes() const { return kGuessBlockTokens * kBytesPerToken; }
 
-std::size_t BlendedPolicy::guess_capacity(std::uint64_t kv_tokens) const {
+std::size_t GuessingPolicy::guess_capacity(std::uint64_t kv_tokens) const {
   return guess_blocks_of_kv(kv_tokens, kGuessBlockTokens);
 }
 

@@ -1,16 +1,20 @@
-// What approximate and precise have in common: a prefix score weighed 3:2:2 against queue and KV use, and guesses kept
-// in 64-token blocks in an LRU as large as the engine's KV. They differ in what they know of a prefix. Private to
-// schedule.
+// What policies have in common that weigh a prefix against load. Private to schedule.
 #pragma once
 
 #include "schedule/schedule.h"
 
 namespace warmpath::schedule {
 
-class BlendedPolicy : public Policy {
+// Guesses are kept in 64-token blocks of text, in an LRU as large as the engine's KV.
+class GuessingPolicy : public Policy {
  public:
   std::uint32_t guess_block_bytes() const final;
   std::size_t guess_capacity(std::uint64_t kv_tokens) const final;
+};
+
+// A prefix score weighed 3:2:2 against queue and KV use; approximate and precise differ in what they know of a prefix.
+class BlendedPolicy : public GuessingPolicy {
+ public:
   void score(const View& view, std::vector<std::vector<ScoreLine>>& lines) const final;
 
  private:

@@ -11,6 +11,7 @@ const Policy& load_policy();
 const Policy& approximate_2025_policy();
 const Policy& approximate_policy();
 const Policy& precise_policy();
+const Policy& least_work_policy();
 
 // Capacity of an LRU that mirrors an engine's KV: one guess block of `guess_block_tokens` tokens each.
 std::size_t guess_blocks_of_kv(std::uint64_t kv_tokens, std::uint32_t guess_block_tokens);

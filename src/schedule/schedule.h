@@ -118,8 +118,8 @@ class Policy {
   virtual std::size_t pick(const View& view, std::span<const double> totals, RandomStream& random) const;
 };
 
-// The explicit list: random, round-robin, load, approximate-2025, approximate, precise. It feeds validation, help, docs
-// and the conformance tests.
+// The explicit list: random, round-robin, load, approximate-2025, approximate, precise, least-work. It feeds
+// validation, help, docs and the conformance tests.
 std::span<const Policy* const> policies();
 // kInvalid naming the nearest policy and all there are.
 Result<const Policy*> find_policy(std::string_view name);

@@ -72,6 +72,8 @@ Candidate any_candidate(std::uint32_t id, RandomStream& random, bool hostile) {
   out.engine.ttft_ms_per_prefill_token = number(1);
   out.engine.inflight_since_sample = static_cast<std::uint32_t>(random.below(5));
   out.engine.inflight_requests = static_cast<std::uint32_t>(random.below(9));
+  out.engine.inflight_prefill_tokens = hostile && random.below(2) == 0 ? random.next() : random.below(5'000);
+  out.engine.prefill_tokens_recent = number(100'000);
   out.engine.block_tokens = random.below(4) == 0 ? 0 : 16;
   if (random.below(4) == 0) out.engine.sample_age.reset();
   if (random.below(8) == 0) out.engine.sample_age = std::chrono::hours(1);
@@ -226,7 +228,8 @@ TEST(PolicyListTest, NamesAreUniqueAndFound) {
   }
   EXPECT_THAT(names, ::testing::IsSupersetOf({std::string_view("random"), std::string_view("round-robin"),
                                               std::string_view("load"), std::string_view("approximate-2025"),
-                                              std::string_view("approximate"), std::string_view("precise")}));
+                                              std::string_view("approximate"), std::string_view("precise"),
+                                              std::string_view("least-work")}));
 }
 
 TEST(PolicyListTest, AMistypedNameIsAnsweredWithTheNearestAndAll) {
@@ -404,6 +407,63 @@ TEST(PrecisePolicyTest, WithoutAnExactChainItGuessesAndSaysSo) {
   EXPECT_FALSE(decision.receipt->exact);
   EXPECT_EQ(decision.receipt->chain_blocks, 0u);
   EXPECT_EQ(decision.receipt->guessed_blocks, 15u);
+}
+
+TEST(LeastWorkPolicyTest, AMatchIsWorthThreeTimesItsTokensOfQueue) {
+  // 62 blocks of 16 in a prompt of 1,000 tokens: engine 1 holds half of it, 496 tokens.
+  std::vector<Candidate> candidates = {candidate(0), candidate(1)};
+  candidates[1].matched_blocks = {31, 31, 31};
+  RandomStream random(1, "picks");
+  for (const auto& [queued, expected] : {std::pair{0u, 1u}, {496u, 1u}, {1'400u, 1u}, {1'600u, 0u}, {90'000u, 0u}}) {
+    SCOPED_TRACE(queued);
+    candidates[1].engine.inflight_prefill_tokens = queued;
+    const Decision decision = decide(policy("least-work"), view_of(candidates), random);
+    EXPECT_EQ(decision.engine, EngineId(expected));
+    EXPECT_TRUE(decision.exact);
+  }
+}
+
+TEST(LeastWorkPolicyTest, TheTotalsAreTokensOfWork) {
+  std::vector<Candidate> candidates = {candidate(0), candidate(1)};
+  candidates[0].matched_blocks = {62, 62, 62};
+  candidates[0].engine.inflight_prefill_tokens = 4'000;
+  candidates[1].engine.inflight_requests = 10;
+  RandomStream random(1, "picks");
+  const Decision decision = decide(policy("least-work"), view_of(candidates), random);
+  auto warm = scores_of(*decision.receipt, 0);
+  auto idle = scores_of(*decision.receipt, 1);
+  EXPECT_DOUBLE_EQ(warm["prefix"], 0.25) << "a prompt of 1,000 over a scale of 4,000";
+  EXPECT_DOUBLE_EQ(warm["queue"], 0.0);
+  EXPECT_DOUBLE_EQ(idle["queue"], 1 - 160.0 / 4'000) << "ten running requests";
+  EXPECT_DOUBLE_EQ(warm["kv"], 0.25);
+  EXPECT_EQ(decision.engine, EngineId(1));
+}
+
+TEST(LeastWorkPolicyTest, WhatNobodyHoldsGoesWhereTheCacheWasRewrittenLeast) {
+  std::vector<Candidate> candidates = {candidate(0), candidate(1), candidate(2)};
+  for (std::uint32_t i = 0; i < 3; ++i) candidates[i].engine.prefill_tokens_recent = 10'000 - 100.0 * i;
+  RandomStream random(1, "picks");
+  EXPECT_EQ(decide(policy("least-work"), view_of(candidates), random).engine, EngineId(2));
+  candidates[0].matched_blocks = {10, 10, 10};
+  EXPECT_EQ(decide(policy("least-work"), view_of(candidates), random).engine, EngineId(0)) << "a match is worth more";
+}
+
+TEST(LeastWorkPolicyTest, QueuesOfOtherRoutersAndFullKvCount) {
+  std::vector<Candidate> candidates = {candidate(0), candidate(1)};
+  candidates[0].matched_blocks = {31, 31, 31};
+  RandomStream random(1, "picks");
+  candidates[0].engine.waiting = 3;  // none of them ours: 3,000 tokens
+  EXPECT_EQ(decide(policy("least-work"), view_of(candidates), random).engine, EngineId(1));
+  candidates[0].engine.inflight_requests = 3;  // they are ours, and counted as tokens (none) already
+  EXPECT_EQ(decide(policy("least-work"), view_of(candidates), random).engine, EngineId(0));
+  candidates[0].engine.waiting = 0;
+  candidates[0].matched_blocks = {10, 10, 10};
+  candidates[0].engine.kv_usage = 0.8;
+  EXPECT_EQ(decide(policy("least-work"), view_of(candidates), random).engine, EngineId(0));
+  candidates[0].engine.kv_usage = 1;
+  EXPECT_EQ(decide(policy("least-work"), view_of(candidates), random).engine, EngineId(1));
+  candidates[0].engine.sample_age = std::chrono::hours(1);  // nobody knows any more
+  EXPECT_EQ(decide(policy("least-work"), view_of(candidates), random).engine, EngineId(0));
 }
 
 TEST(PredictionTest, NeverTheWholePromptAndWholeEngineBlocksOnly) {

@@ -6,12 +6,32 @@
 namespace warmpath::schedule {
 namespace {
 
+// What a block is worth that has to be fetched from a slower tier first (llm-d's weights; storage is ours).
+constexpr double kCpuWorth = 0.8;
+constexpr double kStorageWorth = 0.5;
+
+// How far a match is believed. Partial: what is known is sound, but its evictions were seen from the middle on.
+// Suspect: removals may be lost, so some of it may be gone. Lost: there is no map, a guess stands in.
+double trust(blocks::PublisherState state) {
+  switch (state) {
+    case blocks::PublisherState::kExact: return 1.0;
+    case blocks::PublisherState::kPartial: return 0.95;
+    case blocks::PublisherState::kSuspect: return 0.7;
+    case blocks::PublisherState::kLost: return 0.7;
+  }
+  return 0;
+}
+
+// The match in blocks of the chain, slower tiers at their worth. Depths are cumulative: tier t or a faster one.
+double worth_blocks(const Candidate& candidate) {
+  const double gpu = std::max(candidate.matched_blocks[0], candidate.recent_blocks);
+  const double cpu = std::max<double>(gpu, candidate.matched_blocks[1]);
+  const double storage = std::max<double>(cpu, candidate.matched_blocks[2]);
+  return gpu + kCpuWorth * (cpu - gpu) + kStorageWorth * (storage - cpu);
+}
+
 // More than any queue there is; keeps sums finite.
 constexpr double kQueueMax = 1e9;
-
-bool fresh(const Candidate& candidate) {
-  return candidate.engine.sample_age && *candidate.engine.sample_age <= kSampleStaleAfter;
-}
 
 double queue_of(const Candidate& candidate) {
   const double waiting = candidate.engine.waiting;
@@ -22,6 +42,10 @@ double queue_of(const Candidate& candidate) {
 }
 
 }  // namespace
+
+bool fresh(const Candidate& candidate) {
+  return candidate.engine.sample_age && *candidate.engine.sample_age <= kSampleStaleAfter;
+}
 
 std::vector<double> queue_scores(const View& view) {
   std::vector<double> scores;
@@ -48,6 +72,13 @@ std::vector<double> kv_scores(const View& view) {
 double guess_share(const View& view, const Candidate& candidate) {
   if (view.guessed_blocks == 0) return 0;
   return std::min(1.0, static_cast<double>(candidate.approximate_blocks) / static_cast<double>(view.guessed_blocks));
+}
+
+double exact_share(const View& view, const Candidate& candidate) {
+  // Without an exact chain all candidates are guessed alike, so nothing is discounted.
+  if (view.chain_blocks == 0) return guess_share(view, candidate);
+  if (!matches_exactly(view, candidate)) return trust(candidate.publisher) * guess_share(view, candidate);
+  return trust(candidate.publisher) * std::min(1.0, worth_blocks(candidate) / static_cast<double>(view.chain_blocks));
 }
 
 void append(std::vector<std::vector<ScoreLine>>& lines, std::string_view scorer, double weight,

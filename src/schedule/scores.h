@@ -18,6 +18,13 @@ std::vector<double> kv_scores(const View& view);
 // Share of the guessed chain that the approximate table believes to be there.
 double guess_share(const View& view, const Candidate& candidate);
 
+// Share of the prompt that the candidate holds, by its KV events: slower tiers at their worth, doubtful maps
+// discounted; by guess where there is no exact chain (undiscounted: all are guessed alike) or no events (discounted).
+double exact_share(const View& view, const Candidate& candidate);
+
+// A load sample is there and not too old to believe.
+bool fresh(const Candidate& candidate);
+
 // A score line per candidate.
 void append(std::vector<std::vector<ScoreLine>>& lines, std::string_view scorer, double weight,
             const std::vector<double>& scores);

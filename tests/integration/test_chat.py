@@ -74,7 +74,7 @@ class Chat(Case):
     def test_every_policy_serves(self):
         listed = subprocess.run([BINARY, "policies", "--format", "json"], capture_output=True, text=True, check=True)
         names = [policy["name"] for policy in json.loads(listed.stdout)["policies"]]
-        for name in ("random", "round-robin", "load", "approximate", "approximate-2025", "precise"):
+        for name in ("random", "round-robin", "load", "approximate", "approximate-2025", "precise", "least-work"):
             self.assertIn(name, names)
         engines = [self.engine(), self.engine()]
         for name in names:
