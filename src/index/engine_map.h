@@ -1,132 +1,103 @@
-// What one engine holds: engine hash -> router keys, references, parent links, positions. Private to index.
-//
-//   engine blocks (nodes)   |--- a ---|--- b ---|--- c ---|        B tokens each, linked to the parent
-//   router blocks (keys)    |-- 0 --|-- 1 --|-- 2 --|-- 3 --|      R tokens each
-//
-// A key belongs to the node in which its last token lies. Most keys lie wholly in one node; one that begins in an
-// earlier node is *joined* and has a Cover that counts how many of its nodes are missing. The tokens of a router block
-// that is not complete yet are kept as the tail of the node that ends in it: fewer than R a node.
+// What one engine holds, by KV group: events in, blocks of the tree out. Private to index.
 #pragma once
 
-#include <array>
-#include <atomic>
 #include <cstdint>
 #include <map>
 #include <memory>
 #include <mutex>
-#include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "base/base.h"
 #include "blocks/blocks.h"
-#include "index/holders.h"
+#include "index/compact_lane.h"
+#include "index/extras.h"
 #include "index/index.h"
+#include "index/joined_lane.h"
 #include "index/parking.h"
 #include "index/roster.h"
+#include "index/tree.h"
 
 namespace warmpath::index {
 
-// A multimodal item (or other extra content) that begins `offset` tokens after some start.
-struct BegunItem {
-  std::string identifier;
-  std::uint32_t offset = 0;
+// What all engines share. Everything here is under `mutex`, except what readers use of the tree and the roster.
+struct Commons {
+  explicit Commons(IndexOptions given);
+
+  const IndexOptions options;
+  mutable std::mutex mutex;
+  std::size_t bytes = 0;
+  Roster roster;
+  Tree tree;
+  std::vector<CompactLane*> compact_lanes;  // by lane; null: a joined one, or none
+  std::uint64_t blocks_evicted = 0;
+
+  // Makes `wanted` bytes fit under the cap, if it can, by forgetting blocks at the ends of chains that were not stored
+  // to for long. `spare` stays.
+  bool make_room(std::size_t wanted, RunId spare, Applied& applied);
 };
 
-// A joined key. Owned by the node that completes it.
-struct Cover {
-  BlockKey key;
-  std::uint32_t nodes = 0;
-  std::array<std::uint32_t, blocks::kTierCount> missing{};  // [t]: nodes not held in tier t or a faster one
-  Rank rank() const;
-};
-
-// The part of a node that only unaligned blocks need.
-struct Joint {
-  std::vector<TokenId> tail;          // tokens after the last complete router block
-  std::vector<BegunItem> tail_items;  // relative to the tail's first token
-  std::unique_ptr<Cover> own;
-  std::vector<Cover*> covers;  // joined keys that this node is part of
-};
-
-struct Node {
-  NodeId id;
-  Node* parent = nullptr;
-  std::array<std::uint32_t, blocks::kTierCount> refs{};
-  std::uint32_t children = 0;
-  std::uint32_t start = 0;  // tokens before it
-  std::uint32_t tokens = 0;
-  Rank rank = kNowhere;           // fastest tier with a reference
-  std::uint8_t doubtful = 0;      // bit per tier: stored again from token 0, see EngineMap::add_reference
-  bool end_key_is_whole = false;  // end_key was completed here and lies wholly here
-  BlockKey end_key;               // of the last router block complete at its end; the chain's root when none
-  std::vector<BlockKey> earlier;  // further keys that lie wholly here
-  std::unique_ptr<Joint> joint;
-  std::uint32_t end() const { return start + tokens; }
-};
-
-// Thread rule: apply and forget by one thread at a time, stat from any.
+// Thread rule: apply by one thread at a time, which may work outside of the commons' mutex; the rest under it.
 class EngineMap {
  public:
-  struct Shared {
-    const IndexOptions& options;
-    Holders& holders;
-    Roster& roster;
-    std::atomic<std::size_t>& bytes;
-  };
-  EngineMap(EngineId engine, const Shared& shared);
+  EngineMap(EngineId engine, Commons& commons);
   ~EngineMap();
 
   Applied apply(std::span<const blocks::KvEvent> events);
+  Applied apply_hashed(std::span<const HashedEvent> events);
   void forget();
   EngineStat stat() const;
   bool empty() const;
 
  private:
+  using Lock = std::unique_lock<std::mutex>;
   struct Group {
     blocks::SpecKind kind = blocks::SpecKind::kUnset;
     bool matches = true;
-    HolderId holder;
+    LaneId lane = kNoLane;
     std::uint32_t unit_tokens = 0;
+    std::unique_ptr<CompactLane> compact;  // one of the two, when it matches
+    std::unique_ptr<JoinedLane> joined;
   };
-  struct BlockExtras;
-  struct Run;
+  // A store on its way into a lane.
+  struct Store {
+    std::uint32_t group_id = 0;
+    const blocks::BlockStored& event;
+    StoreRun run;
+    StoredExtras extras;
+  };
 
-  void store(const blocks::BlockStored& event, Applied& applied);
-  void store_placeholder(std::uint32_t group, blocks::Tier tier, const blocks::BlockStored& event, Applied& applied);
-  void store_run(const Run& run, Applied& applied);
+  void store(const blocks::BlockStored& event, Lock& lock, Applied& applied);
+  void store_placeholder(Group& group, blocks::Tier tier, const blocks::BlockStored& event, Applied& applied);
+  void store_compact(Group& group, const Store& store, Slot at, std::span<const BlockKey> keys, Applied& applied);
+  void store_joined(Group& group, const Store& store, std::size_t first, Node* parent, Applied& applied);
+  void hash_keys(const Store& store, BlockKey parent);
   void remove(const blocks::BlockRemoved& event, Applied& applied);
+  void remove_all(Group* group, std::uint32_t group_id, blocks::Tier tier, std::span<const EngineHash> hashes,
+                  Applied& applied);
   void clear_gpu();
 
   Group* group_for_store(std::uint32_t group, const std::optional<std::string>& kind);
+  void add_lane(Group& group);
   void note_unit(Group& group, std::uint32_t block_tokens);
+  bool compact_fits(Group& group, std::uint32_t block_tokens);
+  void turn_joined(Group& group);
   void drop_group(std::uint32_t id, Group& group);
-  void unpark(std::vector<NodeId> arrived, Applied& applied);
-
-  Node* find(const NodeId& id);
-  Node& add_node(const NodeId& id, Node* parent, BlockKey root, std::span<const TokenId> tokens,
-                 const std::vector<BegunItem>& items);
-  void complete_keys(Node& node, BlockKey key, std::span<const TokenId> content, const std::vector<BegunItem>& items,
-                     std::size_t tail_before);
-  void join(Node& node, BlockKey key, std::uint32_t block_start);
-  void add_reference(Node& node, blocks::Tier tier, bool from_root);
-  bool drop_reference(Node& node, blocks::Tier tier);
-  void set_rank(Node& node, HolderId holder);
-  void prune(const NodeId& id);
-  std::size_t footprint(const Node& node) const;
+  bool knows(Group& group, EngineHash hash) const;
+  bool too_deep(std::uint32_t start_tokens, std::size_t more) const;
+  void unpark(std::uint32_t group_id, std::span<const EngineHash> arrived, Applied& applied);
+  void unpark_one(const Parked& parked, EngineHash parent, Applied& applied);
   void account_parking();
+  void settle(Applied& applied);
 
   const EngineId engine_;
-  const Shared shared_;
-  mutable std::mutex mutex_;
+  Commons& commons_;
   std::map<std::uint32_t, Group> groups_;
-  std::unordered_map<NodeId, Node, NodeIdHash> nodes_;
   Parking parking_;
-  std::size_t parking_bytes_ = 0;  // as added to shared_.bytes
-  std::vector<NodeId> maybe_dead_;
-  std::uint64_t blocks_held_ = 0;
-  std::int64_t router_blocks_held_ = 0;
+  std::size_t parking_bytes_ = 0;  // as added to the commons' bytes
   std::uint32_t block_tokens_ = 0;
+  // The store at hand.
+  std::vector<EngineHash> hashes_;
+  std::vector<BlockKey> keys_;
 };
 
 }  // namespace warmpath::index

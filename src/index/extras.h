@@ -1,13 +1,20 @@
 // What an engine's extra keys say about a run of blocks, in the router's terms. Private to index.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
+#include "base/base.h"
 #include "blocks/kv_event.h"
-#include "index/engine_map.h"
 
 namespace warmpath::index {
+
+// A multimodal item (or other extra content) that begins `offset` tokens after some start.
+struct BegunItem {
+  std::string identifier;
+  std::uint32_t offset = 0;
+};
 
 struct StoredExtras {
   std::string lora;

@@ -53,15 +53,11 @@ struct MatchTable {
   std::vector<MatchRow> rows;
   const MatchRow* find(EngineId engine) const;
 
-  // match()'s own: one walk per KV group of an engine.
-  struct Walk {
-    EngineId engine;
-    std::uint32_t holder = 0;
-    std::array<std::uint32_t, blocks::kTierCount> depth_blocks{};
-    std::uint8_t tiers = 0;  // bit per tier still matching
-  };
-  std::vector<Walk> walking;
-  std::vector<Walk> ended;
+  // match()'s own: where each lane's row is, and whose each row is.
+  std::vector<std::uint16_t> row_of_lane;
+  std::vector<std::uint16_t> lane_of_row;
+  std::size_t count = 0;
+  std::uint32_t flags = 0;
 };
 
 struct IndexOptions {
@@ -80,6 +76,16 @@ struct Applied {
   std::uint32_t stores_unparked = 0;  // resolved later
   std::uint32_t stores_dropped = 0;   // parking full, cap reached, token count not block_size * hashes
   std::uint32_t stores_skipped = 0;   // groups that never match (sliding window), unknown medium, REMOTE
+  std::uint32_t blocks_evicted = 0;   // forgotten, of any engine, to stay below bytes_max
+};
+
+// An event whose router keys are known already: of KV group 0, on gpu, without extras.
+struct HashedEvent {
+  enum class Kind : std::uint8_t { kStored, kRemoved, kCleared };
+  Kind kind = Kind::kStored;
+  std::optional<EngineHash> parent;    // kStored: none from token 0
+  std::span<const EngineHash> hashes;  // of the engine's blocks
+  std::span<const BlockKey> keys;      // kStored: the chain's next keys, the same number for each hash
 };
 
 struct EngineStat {
@@ -91,9 +97,11 @@ struct EngineStat {
   std::uint64_t stores_parked = 0;
 };
 struct IndexStat {
-  std::vector<EngineStat> engines;  // sorted by engine
-  std::uint64_t keys = 0;           // distinct router keys held by anyone
-  std::size_t bytes = 0;            // estimate
+  std::vector<EngineStat> engines;   // sorted by engine
+  std::uint64_t keys = 0;            // distinct router keys held by anyone, or standing before a held one
+  std::size_t bytes = 0;             // of all that is held; 0 when nothing is
+  std::size_t bytes_reserved = 0;    // taken for blocks and runs, free room included: never given back while it lives
+  std::uint64_t blocks_evicted = 0;  // to stay below bytes_max, since the start
 };
 
 // Thread rule: apply/forget/set_state for one engine from one thread at a time; match and stat from any thread.
@@ -107,6 +115,9 @@ class Index {
   const blocks::KeySpace& space() const;
   // Applies events in order. Cost: one key hash per router block plus a few map operations per block.
   Applied apply(EngineId engine, std::span<const blocks::KvEvent> events);
+  // The same for events without token ids. A store whose parent is unknown is dropped, and so are the blocks from the
+  // first one on whose keys the engine holds under another hash.
+  Applied apply_hashed(EngineId engine, std::span<const HashedEvent> events);
   void forget(EngineId engine);  // the engine left, restarted or its truth is unknown; its state stays
   // A new engine's state is lost. An engine that is lost and holds nothing is no longer listed.
   void set_state(EngineId engine, blocks::PublisherState state);

@@ -1,5 +1,6 @@
 #include "index/index.h"
 
+#include <algorithm>
 #include <atomic>
 #include <thread>
 
@@ -256,18 +257,34 @@ TEST(Index, ParkingIsBoundedOldestFirst) {
   EXPECT_EQ(tiny.index.stat().bytes, 0u);
 }
 
-TEST(Index, RefusesStoresAtTheByteCap) {
+TEST(Index, ForgetsOldChainsAtTheByteCap) {
   constexpr std::size_t kCap = 200'000;
   Fixture f(16, {.space = blocks::KeySpace(0, "", 1), .bytes_max = kCap});
-  std::uint32_t dropped = 0;
-  for (std::uint64_t i = 0; i < 3000; ++i) {
-    dropped +=
-        f.apply(kOne, stored({i * 2 + 1, i * 2 + 2}, std::nullopt, static_cast<TokenId>(i * 1000))).stores_dropped;
+  std::uint32_t evicted = 0;
+  constexpr std::uint64_t kChains = 3000;
+  const auto first = [](std::uint64_t i) { return static_cast<TokenId>(i * 1000); };
+  for (std::uint64_t i = 0; i < kChains; ++i) {
+    const Applied applied = f.apply(i % 2 == 0 ? kOne : kTwo, stored({i * 2 + 1, i * 2 + 2}, std::nullopt, first(i)));
+    ASSERT_EQ(applied.stores_dropped, 0u);
+    ASSERT_EQ(applied.blocks_stored, 2u);
+    evicted += applied.blocks_evicted;
     ASSERT_LE(f.index.stat().bytes, kCap);
   }
-  EXPECT_GT(dropped, 0u);
-  EXPECT_GT(f.index.stat().bytes, kCap * 9 / 10);
+  EXPECT_GT(evicted, 0u);
+  const IndexStat stat = f.index.stat();
+  EXPECT_GT(stat.bytes, kCap * 9 / 10);
+  EXPECT_EQ(stat.blocks_evicted, evicted);
+  EXPECT_EQ(stat.engines[0].blocks_held + stat.engines[1].blocks_held, kChains * 2 - evicted);
+  EXPECT_EQ(f.depth(kTwo, tokens(first(kChains - 1), 32))[0], 2u) << "the last one stands";
+  EXPECT_EQ(f.depth(kOne, tokens(first(0), 32))[0], 0u) << "the first one went";
+  EXPECT_EQ(f.apply(kOne, removed({1})).blocks_unknown, 1u);
+  EXPECT_EQ(f.apply(kOne, stored({7}, 2, 32)).stores_parked, 1u) << "what is forgotten is no parent";
+  // One chain alone that is too long for the cap is refused whole.
+  std::vector<std::uint64_t> hashes(20'000);
+  for (std::uint64_t i = 0; i < hashes.size(); ++i) hashes[i] = 1'000'000 + i;
+  EXPECT_EQ(f.apply(kOne, stored(hashes, std::nullopt, 5, 16)).stores_dropped, 1u);
   f.index.forget(kOne);
+  f.index.forget(kTwo);
   EXPECT_EQ(f.index.stat().bytes, 0u);
   EXPECT_EQ(f.apply(kOne, stored({1}, std::nullopt, 0)).stores_dropped, 0u);
 }
@@ -450,6 +467,74 @@ TEST(Index, ReadersAndWritersRunTogether) {
   for (std::uint32_t e = 0; e < kEngines; ++e) f.index.forget(EngineId(e));
   EXPECT_EQ(f.index.stat().bytes, 0u);
   EXPECT_EQ(f.index.stat().keys, 0u);
+}
+
+// Memory of runs is used again and again while readers walk: what one engine holds alone is always seen whole, and
+// nobody else is ever seen there.
+TEST(Index, ReadersSeeNoTornRunsWhileOthersChurn) {
+  constexpr std::uint32_t kChurners = 3;
+  constexpr int kRounds = 300;
+  Fixture f(16, {.space = blocks::KeySpace(0, "", 1)});
+  const auto still = tokens(1, 16 * 40);
+  const EngineId keeper(100);
+  f.index.set_state(keeper, PublisherState::kExact);
+  std::vector<std::uint64_t> hashes;
+  for (std::uint64_t i = 0; i < 40; ++i) hashes.push_back(i + 1);
+  f.apply(keeper, stored({hashes.begin(), hashes.begin() + 8}, std::nullopt, 1));
+  f.apply(keeper, stored({hashes.begin() + 8, hashes.end()}, 8, 1 + 8 * 16));
+  const auto chain = f.index.space().chain(still, {});
+  std::atomic<bool> done{false};
+  std::vector<std::thread> readers;
+  for (int r = 0; r < 2; ++r) {
+    readers.emplace_back([&] {
+      MatchTable table;
+      while (!done.load()) {
+        f.index.match(chain, table);
+        const MatchRow* const row = table.find(keeper);
+        ASSERT_NE(row, nullptr);
+        EXPECT_EQ(row->depth(Tier::kGpu), 40u);
+        for (const MatchRow& other : table.rows) {
+          if (other.engine != keeper) EXPECT_LE(other.depth(Tier::kStorage), 8u);
+        }
+      }
+    });
+  }
+  std::vector<std::thread> writers;
+  for (std::uint32_t e = 0; e < kChurners; ++e) {
+    writers.emplace_back([&f, e] {
+      const EngineId engine(e);
+      f.index.set_state(engine, PublisherState::kExact);
+      RandomStream random(e, "churn");
+      for (int round = 0; round < kRounds; ++round) {
+        // The shared head, then chains of its own behind it and elsewhere, of every length.
+        std::vector<std::uint64_t> head;
+        for (std::uint64_t i = 0; i < 8; ++i) head.push_back(e * 10'000 + 1 + i);
+        f.apply(engine, stored(head, std::nullopt, 1));
+        std::vector<std::vector<std::uint64_t>> chains;
+        for (int c = 0; c < 6; ++c) {
+          std::vector<std::uint64_t>& own = chains.emplace_back();
+          for (std::uint64_t i = 0; i < 1 + random.below(30); ++i) own.push_back(random.next());
+          const auto first = static_cast<TokenId>(10'000 + random.below(1'000'000));
+          f.apply(engine, stored(own, c % 2 == 0 ? std::optional(head.back()) : std::nullopt, first));
+        }
+        if (round % 4 == 3) {
+          f.index.forget(engine);
+          continue;
+        }
+        for (std::vector<std::uint64_t>& own : chains) {
+          std::ranges::reverse(own);
+          f.apply(engine, removed(own));
+        }
+        std::ranges::reverse(head);
+        f.apply(engine, removed(head));
+      }
+      f.index.forget(engine);
+    });
+  }
+  for (std::thread& thread : writers) thread.join();
+  done = true;
+  for (std::thread& thread : readers) thread.join();
+  EXPECT_EQ(f.index.stat().keys, 40u);
 }
 
 }  // namespace
