@@ -156,7 +156,9 @@ void EngineMap::store_run(const Run& run, Applied& applied) {
     if (run.removed != nullptr && (*run.removed)[i]) {
       maybe_dead_.push_back(id);
     } else {
-      add_reference(*node, run.tier, from_root);
+      // What made a parked store's parent known may have been a report of the whole prefix that named these blocks too.
+      const bool may_repeat = from_root || run.removed != nullptr;
+      add_reference(*node, run.tier, may_repeat);
       ++applied.blocks_stored;
     }
     at = node;
@@ -246,6 +248,23 @@ EngineStat EngineMap::stat() const {
   stat.block_tokens = block_tokens_;
   stat.stores_parked = parking_.size();
   return stat;
+}
+
+std::vector<HeldBlock> EngineMap::held() const {
+  std::vector<HeldBlock> out;
+  {
+    const std::lock_guard lock(mutex_);
+    out.reserve(blocks_held_);
+    for (const auto& [id, node] : nodes_) {
+      HeldBlock block{.group = id.group, .hash = id.hash};
+      for (std::size_t tier = 0; tier < blocks::kTierCount; ++tier) {
+        if (node.refs[tier] > 0) block.tiers = static_cast<std::uint8_t>(block.tiers | (1u << tier));
+      }
+      if (block.tiers != 0) out.push_back(block);
+    }
+  }
+  std::ranges::sort(out, {}, [](const HeldBlock& block) { return std::pair(block.group, block.hash); });
+  return out;
 }
 
 bool EngineMap::empty() const {

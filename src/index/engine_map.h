@@ -80,6 +80,7 @@ class EngineMap {
   Applied apply(std::span<const blocks::KvEvent> events);
   void forget();
   EngineStat stat() const;
+  std::vector<HeldBlock> held() const;
   bool empty() const;
 
  private:

@@ -190,6 +190,16 @@ IndexStat Index::stat() const {
   return stat;
 }
 
+std::vector<HeldBlock> Index::held(EngineId engine) const {
+  std::shared_ptr<EngineMap> map;
+  {
+    const std::shared_lock lock(impl_->roster.mutex);
+    const auto at = impl_->roster.engines.find(engine);
+    if (at != impl_->roster.engines.end()) map = at->second.map;
+  }
+  return map == nullptr ? std::vector<HeldBlock>() : map->held();
+}
+
 std::vector<EngineId> Index::holders(BlockKey key) const {
   std::vector<EngineId> engines;
   const std::shared_lock lock(impl_->roster.mutex);

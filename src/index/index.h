@@ -90,6 +90,13 @@ struct EngineStat {
   std::uint32_t block_tokens = 0;        // engine block size as last seen; 0 unknown
   std::uint64_t stores_parked = 0;
 };
+// One engine block that an engine holds, by the engine's own hash.
+struct HeldBlock {
+  std::uint32_t group = 0;
+  EngineHash hash;
+  std::uint8_t tiers = 0;  // bit t: in blocks::Tier t
+  friend bool operator==(const HeldBlock&, const HeldBlock&) = default;
+};
 struct IndexStat {
   std::vector<EngineStat> engines;  // sorted by engine
   std::uint64_t keys = 0;           // distinct router keys held by anyone
@@ -116,6 +123,9 @@ class Index {
   // A match while an engine's events are being applied sees some of them: stale for microseconds, never torn.
   void match(std::span<const BlockKey> chain, MatchTable& out) const;
   IndexStat stat() const;
+  // Everything that an engine holds, by group and hash; parked stores are not held. For people and tests: a copy and
+  // a sort of it all under the engine's lock.
+  std::vector<HeldBlock> held(EngineId engine) const;
   // Engines that hold `key` in any tier.
   std::vector<EngineId> holders(BlockKey key) const;
 

@@ -37,7 +37,8 @@ PublisherFeed::PublisherFeed(io::Loop& loop, Setup setup, index::Index& index, o
             counter("warmpath_kv_replays_failed_total", "Replays that brought nothing or broke off."),
             counter("warmpath_kv_restarts_total", "Engine restarts noticed in the event stream."),
             counter("warmpath_kv_batches_dropped_total", "Live batches beyond what may wait for a replay."),
-            registry.gauge("warmpath_kv_publisher_state", "0 exact, 1 partial, 2 suspect, 3 lost.", labels)};
+            registry.gauge("warmpath_kv_publisher_state", "0 exact, 1 partial, 2 suspect, 3 lost.", labels),
+            registry.gauge("warmpath_kv_lag_batches", "Batches known to be out that are not applied.", labels)};
       }()} {
   counters_.state.set(static_cast<double>(follower_.state()));
 }
@@ -57,6 +58,7 @@ Result<void> PublisherFeed::open() {
   options.endpoint = setup_.source.events;
   options.attach =
       setup_.source.side == EventSource::Side::kBind ? io::ZmqOptions::Attach::kBind : io::ZmqOptions::Attach::kConnect;
+  options.receive_high_water = setup_.live_queue_max;
   options.topics = {""};  // identity comes from the connection, not from a topic's text
   // What an older socket still has to say is not heard.
   live_life_ = std::make_shared<int>(0);
@@ -104,10 +106,12 @@ void PublisherFeed::step(events::FollowerInput input) {
   std::vector<events::FollowerEffect> effects;
   follower_.step(std::move(input), loop_.now(), effects);
   const std::weak_ptr<int> alive = life_;
+  curtailed_ = false;
   for (events::FollowerEffect& effect : effects) {
     perform(effect);
     if (alive.expired()) return;
   }
+  if (curtailed_) return step(events::Curtailed{});  // has no effect but a state: ends here
   publish_counters();
 }
 
@@ -118,6 +122,7 @@ void PublisherFeed::perform(events::FollowerEffect& effect) {
     counters_.removed.add(applied.blocks_removed);
     counters_.parked.add(applied.stores_parked);
     counters_.dropped.add(applied.stores_dropped);
+    curtailed_ = curtailed_ || applied.stores_dropped > 0;
   } else if (std::holds_alternative<events::ForgetAll>(effect)) {
     index_.forget(setup_.engine);
     index_.set_state(setup_.engine, follower_.state());
@@ -178,6 +183,7 @@ void PublisherFeed::publish_counters() {
   raise(counters_.replays_failed, c.replays_failed, published_.replays_failed);
   raise(counters_.restarts, c.restarts, published_.restarts);
   raise(counters_.batches_dropped, c.batches_dropped, published_.batches_dropped);
+  counters_.lag.set(static_cast<double>(follower_.lag_batches()));
 }
 
 }  // namespace warmpath::ingest

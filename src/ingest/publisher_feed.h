@@ -24,6 +24,8 @@ class PublisherFeed {
     std::string pool;
     events::FollowerOptions follower;
     std::uint64_t seed = 0;
+    // Live messages that wait for us in the socket. Beyond it libzmq drops: a gap, which a replay fills.
+    int live_queue_max = 100'000;
   };
   PublisherFeed(io::Loop& loop, Setup setup, index::Index& index, observe::Registry& registry,
                 std::function<void(blocks::PublisherState)> state_changed);
@@ -60,6 +62,7 @@ class PublisherFeed {
   std::shared_ptr<int> live_life_;  // of live_
   std::unique_ptr<io::ZmqSocket> replay_;
   bool heard_ = false;
+  bool curtailed_ = false;              // in this step the index could not keep all
   std::shared_ptr<int> exchange_life_;  // of the replay exchange in flight: replies of older ones are not heard
   io::Timer timer_;
   std::shared_ptr<int> life_ = std::make_shared<int>(0);
@@ -80,6 +83,7 @@ class PublisherFeed {
     observe::Counter& restarts;
     observe::Counter& batches_dropped;
     observe::Gauge& state;
+    observe::Gauge& lag;
   };
   Counters counters_;
   events::FollowerCounters published_;  // what counters_ have of the Follower's: the series outlives this feed
