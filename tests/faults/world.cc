@@ -331,7 +331,6 @@ World::Replies World::faulty_replay(Subscription& one, PublisherSeq start) {
     if (random_.below(2) == 0) cut(replies.size() - 1);
   } else if (batches > 0 && chance(Kind::kReplayEndless, one.address, 1.2)) {
     cut(batches);
-    out.pause = milliseconds(20);
     out.lasting = batches;
     for (int again = 0; again < 1'000; ++again) replies.push_back(std::vector(replies[batches - 1]));
     return out;
@@ -356,7 +355,7 @@ void World::serve_replay(Subscription& one, PublisherSeq start) {
     Duration delay = address.delay;
     Replies replies = faulty_replay(one, start);
     for (std::size_t i = 0; i < replies.messages.size(); ++i) {
-      delay += replies.pause;
+      delay += i < replies.lasting ? replies.pause : milliseconds(20);
       if (i >= replies.lasting && now_ + delay >= start_ + kFaultsEnd) return;
       after(delay, [this, &one, exchange, frames = std::move(replies.messages[i])] {
         if (exchange == one.exchange) on_reply(one, frames);
