@@ -25,10 +25,46 @@ class Decoder {
 
  private:
   enum class Field : std::uint8_t {
-    kUnknown, kType, kHashes, kParent, kTokens, kBlockSize, kLoraId, kMedium, kLoraName, kExtraKeys, kGroup, kSpecKind,
-    kSlidingWindow, kLocality, kOwnership, kSessionId, kCacheSalt, kLookahead,
+    kUnknown,
+    kType,
+    kHashes,
+    kParent,
+    kTokens,
+    kBlockSize,
+    kLoraId,
+    kMedium,
+    kLoraName,
+    kExtraKeys,
+    kGroup,
+    kSpecKind,
+    kSlidingWindow,
+    kLocality,
+    kOwnership,
+    kSessionId,
+    kCacheSalt,
+    kLookahead,
   };
-  static Field field_of(std::string_view name);
+  // Ordered as vLLM 0.32 sends them.
+  static constexpr std::pair<std::string_view, Field> kFields[] = {
+      {"type", Field::kType},
+      {"block_hashes", Field::kHashes},
+      {"parent_block_hash", Field::kParent},
+      {"token_ids", Field::kTokens},
+      {"block_size", Field::kBlockSize},
+      {"lora_id", Field::kLoraId},
+      {"medium", Field::kMedium},
+      {"lora_name", Field::kLoraName},
+      {"extra_keys", Field::kExtraKeys},
+      {"group_idx", Field::kGroup},
+      {"kv_cache_spec_kind", Field::kSpecKind},
+      {"kv_cache_spec_sliding_window", Field::kSlidingWindow},
+      {"locality", Field::kLocality},
+      {"ownership", Field::kOwnership},
+      {"session_id", Field::kSessionId},
+      {"cache_salt", Field::kCacheSalt},
+      {"lookahead_token_ids", Field::kLookahead},
+  };
+  Field field_of(std::string_view name);
 
   enum class Outcome : std::uint8_t { kKept, kUnknown, kMalformed };
 
@@ -80,32 +116,16 @@ class Decoder {
   Reader reader_;
   std::size_t bytes_left_;
   bool too_large_ = false;
-  std::uint32_t required_ = 0;  // fields of the event at hand that were there
+  std::uint32_t required_ = 0;   // fields of the event at hand that were there
+  std::size_t field_place_ = 0;  // in kFields: where the last one known was found, and one further
 };
 
 Decoder::Field Decoder::field_of(std::string_view name) {
-  // Ordered as vLLM 0.32 sends them.
-  static constexpr std::pair<std::string_view, Field> kFields[] = {
-      {"type", Field::kType},
-      {"block_hashes", Field::kHashes},
-      {"parent_block_hash", Field::kParent},
-      {"token_ids", Field::kTokens},
-      {"block_size", Field::kBlockSize},
-      {"lora_id", Field::kLoraId},
-      {"medium", Field::kMedium},
-      {"lora_name", Field::kLoraName},
-      {"extra_keys", Field::kExtraKeys},
-      {"group_idx", Field::kGroup},
-      {"kv_cache_spec_kind", Field::kSpecKind},
-      {"kv_cache_spec_sliding_window", Field::kSlidingWindow},
-      {"locality", Field::kLocality},
-      {"ownership", Field::kOwnership},
-      {"session_id", Field::kSessionId},
-      {"cache_salt", Field::kCacheSalt},
-      {"lookahead_token_ids", Field::kLookahead},
-  };
-  for (const auto& [known, field] : kFields) {
-    if (known == name) return field;
+  // Engines send them in one order: the next one is nearly always a little behind the last.
+  for (std::size_t i = 0; i < std::size(kFields); ++i) {
+    const std::size_t place = field_place_;
+    field_place_ = place + 1 == std::size(kFields) ? 0 : place + 1;
+    if (kFields[place].first == name) return kFields[place].second;
   }
   return Field::kUnknown;
 }
@@ -151,6 +171,11 @@ bool Decoder::take_optional(std::optional<std::string>& out, SentAsNil& nils, Se
 }
 
 bool Decoder::take_hash(WireHash& out) {
+  if (const auto wide = reader_.take_wide()) {
+    out.value = EngineHash(*wide);
+    out.bytes.clear();
+    return true;
+  }
   if (const auto integer = reader_.take_integer()) {
     out.value = EngineHash(integer->bits);
     out.bytes.clear();
@@ -259,9 +284,8 @@ bool Decoder::take_lookahead(BlockStored& event) {
   const auto count = reader_.take_array();
   if (!count || !charge(*count * sizeof(std::vector<TokenId>))) return false;
   auto& lists = event.lookahead_token_ids.emplace(*count);
-  return std::all_of(lists.begin(), lists.end(), [this](std::vector<TokenId>& list) {
-    return reader_.take_nil() || take_tokens(list);
-  });
+  return std::all_of(lists.begin(), lists.end(),
+                     [this](std::vector<TokenId>& list) { return reader_.take_nil() || take_tokens(list); });
 }
 
 // An SGLang build between the two encodings sent arrays with a map of the newer fields at position 7.
@@ -320,8 +344,8 @@ bool Decoder::removed_field(Field field, BlockRemoved& event) {
 
 Decoder::Outcome Decoder::array_event(Batch& batch) {
   static constexpr Field kStoredFields[] = {
-      Field::kType,     Field::kHashes,   Field::kParent,    Field::kTokens, Field::kBlockSize, Field::kLoraId,
-      Field::kMedium,   Field::kLoraName, Field::kExtraKeys, Field::kGroup,  Field::kSpecKind,  Field::kSlidingWindow,
+      Field::kType,   Field::kHashes,   Field::kParent,    Field::kTokens, Field::kBlockSize, Field::kLoraId,
+      Field::kMedium, Field::kLoraName, Field::kExtraKeys, Field::kGroup,  Field::kSpecKind,  Field::kSlidingWindow,
   };
   static constexpr Field kRemovedFields[] = {Field::kType, Field::kHashes, Field::kMedium, Field::kGroup};
 
@@ -502,8 +526,7 @@ Result<Batch> Decoder::batch() {
 Result<Batch> decode_batch(std::span<const std::uint8_t> payload, const DecodeLimits& limits) {
   if (payload.size() > limits.payload_bytes_max) {
     return Error{ErrorKind::kTooLarge, "event batch of " + std::to_string(payload.size()) +
-                                           " bytes is above the limit of " +
-                                           std::to_string(limits.payload_bytes_max)};
+                                           " bytes is above the limit of " + std::to_string(limits.payload_bytes_max)};
   }
   return Decoder(payload, limits).batch();
 }

@@ -36,6 +36,17 @@ void decode(benchmark::State& state) {
 }
 BENCHMARK(decode)->ArgNames({"blocks", "arrays"})->ArgsProduct({{1, 8, 140, 4096}, {0, 1}});
 
+// Tokens a second of decoding alone: what raw frames can bring to the index at most.
+void decode_tokens(benchmark::State& state) {
+  const auto blocks = static_cast<std::size_t>(state.range(0));
+  const auto block_tokens = static_cast<std::uint32_t>(state.range(1));
+  const auto payload = encode_batch(stored(blocks, block_tokens), Encoding::kMaps);
+  for (auto _ : state) benchmark::DoNotOptimize(decode_batch(payload));
+  state.counters["tokens/s"] = benchmark::Counter(static_cast<double>(blocks * block_tokens),
+                                                  benchmark::Counter::kIsIterationInvariantRate);
+}
+BENCHMARK(decode_tokens)->ArgNames({"blocks", "block_tokens"})->ArgsProduct({{1, 8, 140}, {16, 64}});
+
 void encode(benchmark::State& state) {
   const Batch batch = stored(static_cast<std::size_t>(state.range(0)), 16);
   for (auto _ : state) benchmark::DoNotOptimize(encode_batch(batch, Encoding::kMaps));

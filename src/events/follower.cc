@@ -40,6 +40,12 @@ Follower::Digest Follower::digest_of(const Batch& batch) {
 Follower::Follower(FollowerOptions options, std::uint64_t jitter_seed)
     : options_(options), random_(jitter_seed, "follower") {}
 
+std::uint64_t Follower::lag_batches() const {
+  if (!live_last_) return 0;
+  if (!last_applied_) return parked_.size();
+  return *live_last_ > *last_applied_ ? live_last_->value() - last_applied_->value() : 0;
+}
+
 void Follower::step(FollowerInput input, Instant now, std::vector<FollowerEffect>& out) {
   std::visit([&](auto& kind) { on(kind, now, out); }, input);
   settle(out);
@@ -181,19 +187,27 @@ void Follower::apply(PublisherSeq seq, Result<Batch> batch, Effects& out) {
   last_applied_ = seq;
   trail_.push_back(batch.ok() ? std::optional(digest_of(*batch)) : std::nullopt);
   if (trail_.size() > kTrailMax) trail_.pop_front();
-  if (!batch.ok()) {
-    trust_ = PublisherState::kSuspect;
-    return;
-  }
+  if (!clean(batch)) content_lost();
+  if (!batch.ok()) return;
   judge(*batch);
   ++counters_.batches_applied;
   out.emplace_back(Apply{*std::move(batch)});
 }
 
+// Something that cannot be read was applied. While it is not proven that the engine itself sends it so, another replay
+// may bring it whole: all is read anew.
+void Follower::content_lost() {
+  if (!options_.can_replay || unreadable_seen_) {
+    trust_ = PublisherState::kSuspect;
+    return;
+  }
+  hole_ = true;
+  extent_ = Extent::kFull;
+}
+
 void Follower::judge(const Batch& batch) {
   counters_.events_unknown += batch.events_unknown;
   counters_.events_malformed += batch.events_malformed;
-  if (batch.events_malformed > 0) trust_ = PublisherState::kSuspect;
   bool cleared = false;
   for (const blocks::KvEvent& event : batch.events) {
     if (const auto* stored = std::get_if<blocks::BlockStored>(&event)) {
@@ -358,12 +372,14 @@ void Follower::replay_failed(Instant now, Effects& out) {
 
 void Follower::on(ReplayBatch& reply, Instant now, Effects& out) {
   if (exchange_ != Exchange::kInFlight) return;
-  replied_at_ = now;
   if (!reply.batch.ok()) ++counters_.batches_malformed;
+  if (replayed_ && reply.seq == *replayed_) {
+    ++counters_.batches_duplicate;  // does not keep the exchange alive: it may go on for ever
+    return;
+  }
+  replied_at_ = now;
   if (!replayed_) return take_first_reply(reply.seq, std::move(reply.batch), now, out);
-  if (reply.seq == *replayed_) {
-    ++counters_.batches_duplicate;
-  } else if (reply.seq == after(*replayed_)) {
+  if (reply.seq == after(*replayed_)) {
     take_reply(reply.seq, std::move(reply.batch), now, out);
   } else {
     replay_failed(now, out);
@@ -433,6 +449,10 @@ void Follower::on(const ReplayEnd&, Instant now, Effects& out) {
 
 void Follower::on(const ReplayBroken&, Instant now, Effects& out) {
   if (exchange_ == Exchange::kInFlight) replay_failed(now, out);
+}
+
+void Follower::on(const Curtailed&, Instant, Effects&) {
+  if (trust_ == PublisherState::kExact) trust_ = PublisherState::kPartial;
 }
 
 void Follower::on(const Timeout&, Instant now, Effects& out) {

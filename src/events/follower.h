@@ -16,7 +16,7 @@
 //   - A replay that brings nothing ends the parking: live batches are applied with the hole, state suspect, and the
 //     replay is tried again in the background. It then rebuilds from 0: what was applied around a hole has no undo.
 //   - Asks are bounded: after a failure exponential back-off with jitter; at all times at most 4 in any 4 s.
-//   - Exact: all since the engine's start, or since a clear of its only tier, was applied.
+//   - Exact: all since the engine's start, or since a clear of its only tier, was applied and kept.
 #pragma once
 
 #include <cstdint>
@@ -48,8 +48,10 @@ struct ReplayBatch {
 struct ReplayEnd {};
 struct ReplayBroken {};  // an unreadable reply
 struct Timeout {};       // the deadline armed last has passed
-using FollowerInput =
-    std::variant<Connected, Disconnected, LiveBatch, LiveBroken, ReplayBatch, ReplayEnd, ReplayBroken, Timeout>;
+struct Curtailed {
+};  // what was applied could not be kept whole (a full index): known blocks are sound, some are missing
+using FollowerInput = std::variant<Connected, Disconnected, LiveBatch, LiveBroken, ReplayBatch, ReplayEnd, ReplayBroken,
+                                   Timeout, Curtailed>;
 
 // Effects, in order.
 struct Apply {
@@ -70,11 +72,12 @@ struct StateChanged {
 using FollowerEffect = std::variant<Apply, ForgetAll, AskReplay, StopReplay, ArmTimer, DisarmTimer, StateChanged>;
 
 struct FollowerOptions {
-  bool can_replay = true;                          // a replay endpoint is known
-  Duration replay_idle_max = std::chrono::seconds(2);  // between two replies
+  bool can_replay = true;                              // a replay endpoint is known
+  Duration replay_idle_max = std::chrono::seconds(2);  // between two replies that bring the exchange on
   Duration replay_total_max = std::chrono::seconds(120);
   Duration backoff_first = std::chrono::milliseconds(200);
-  Duration backoff_max = std::chrono::seconds(30);
+  // Short, so that a publisher is trusted again within 5 s of its replay endpoint's recovery.
+  Duration backoff_max = std::chrono::seconds(2);
   std::size_t parked_batches_max = 10'000;  // live batches kept while a replay runs
   std::size_t parked_events_max = 1'000'000;
 };
@@ -101,6 +104,8 @@ class Follower {
   blocks::PublisherState state() const { return state_; }
   std::optional<PublisherSeq> last_applied() const { return last_applied_; }
   const FollowerCounters& counters() const { return counters_; }
+  // Batches known to be out that are not applied: waiting for a replay, or lost.
+  std::uint64_t lag_batches() const;
 
  private:
   enum class Exchange : std::uint8_t {
@@ -122,6 +127,7 @@ class Follower {
   void on(const ReplayEnd&, Instant now, Effects& out);
   void on(const ReplayBroken&, Instant now, Effects& out);
   void on(const Timeout&, Instant now, Effects& out);
+  void on(const Curtailed&, Instant now, Effects& out);
 
   void accept(PublisherSeq seq, Result<Batch> batch, Instant now, Effects& out);
   void park(PublisherSeq seq, Result<Batch> batch, Instant now, Effects& out);
@@ -132,6 +138,7 @@ class Follower {
   void take_reply(PublisherSeq seq, Result<Batch> batch, Instant now, Effects& out);
   void apply_around_hole(PublisherSeq seq, Result<Batch> batch, Effects& out);
   void apply(PublisherSeq seq, Result<Batch> batch, Effects& out);
+  void content_lost();
   void judge(const Batch& batch);
 
   void begin_repair(Instant now, Effects& out);
@@ -173,8 +180,8 @@ class Follower {
   std::optional<PublisherSeq> unreadable_at_;  // a replay brought it unreadable once: asked again to be sure
 
   Exchange exchange_ = Exchange::kNone;
-  Extent extent_ = Extent::kFull;  // of the exchange in flight or to come
-  bool hold_live_ = false;         // park live batches while waiting or before the first reply
+  Extent extent_ = Extent::kFull;         // of the exchange in flight or to come
+  bool hold_live_ = false;                // park live batches while waiting or before the first reply
   std::optional<PublisherSeq> replayed_;  // last reply's sequence in this exchange
   bool progress_ = false;                 // this exchange brought a new batch
   Instant asked_at_;

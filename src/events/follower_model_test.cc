@@ -131,9 +131,7 @@ class World {
   struct Item {
     Instant at;
     std::uint64_t number;
-    bool operator<(const Item& other) const {
-      return at != other.at ? at > other.at : number > other.number;
-    }
+    bool operator<(const Item& other) const { return at != other.at ? at > other.at : number > other.number; }
   };
 
   bool chance(double probability) { return faults_ && random_.unit() < probability; }

@@ -3,6 +3,7 @@
 #include <array>
 
 #include "base/check.h"
+#include "events/small_integers.h"
 
 namespace warmpath::events::msgpack {
 namespace {
@@ -86,32 +87,10 @@ std::optional<Reader::Integer> Reader::take_integer() {
 }
 
 std::size_t Reader::take_small(std::uint32_t* out, std::size_t count) {
-  constexpr std::ptrdiff_t kLongest = 5;
   if (fault_ != nullptr) return 0;
-  const std::uint8_t* at = at_;
-  std::size_t taken = 0;
-  while (taken < count && end_ - at >= kLongest) {
-    const std::uint8_t head = at[0];
-    if (head < 0x80) {
-      out[taken] = head;
-      at += 1;
-    } else if (head == 0xcd) {
-      out[taken] = static_cast<std::uint32_t>(at[1] << 8 | at[2]);
-      at += 3;
-    } else if (head == 0xce) {
-      out[taken] = static_cast<std::uint32_t>(at[1]) << 24 | static_cast<std::uint32_t>(at[2]) << 16 |
-                   static_cast<std::uint32_t>(at[3]) << 8 | at[4];
-      at += 5;
-    } else if (head == 0xcc) {
-      out[taken] = at[1];
-      at += 2;
-    } else {
-      break;
-    }
-    ++taken;
-  }
-  at_ = at;
-  return taken;
+  const SmallRun run = decode_small(at_, end_, out, count);
+  at_ = run.at;
+  return run.taken;
 }
 
 std::optional<double> Reader::take_number() {

@@ -4,6 +4,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <optional>
 #include <span>
 #include <string>
@@ -38,8 +39,16 @@ class Reader {
     bool negative;
   };
   std::optional<Integer> take_integer();
-  // Reads up to `count` unsigned integers of at most 32 bits into `out`, stops at whatever is anything else, and answers
-  // how many it read: the fast way through a list of token ids.
+  // An unsigned integer sent as 64 bits, which is what hashes nearly always are.
+  std::optional<std::uint64_t> take_wide() {
+    if (left() < 9 || *at_ != 0xcf || broken()) return std::nullopt;
+    std::uint64_t bits;
+    std::memcpy(&bits, at_ + 1, sizeof bits);
+    at_ += 9;
+    return std::endian::native == std::endian::little ? __builtin_bswap64(bits) : bits;
+  }
+  // Reads up to `count` unsigned integers of at most 32 bits into `out`, stops at whatever is anything else, and
+  // answers how many it read: the fast way through a list of token ids.
   std::size_t take_small(std::uint32_t* out, std::size_t count);
   std::optional<double> take_number();  // integer or float
   std::optional<std::string_view> take_text();

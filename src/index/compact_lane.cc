@@ -72,7 +72,7 @@ std::size_t CompactLane::store(const StoreRun& run, std::span<const BlockKey> ke
     } else {
       Tally counted = tally(slot);
       const Rank before = counted.rank();
-      if (counted.add(run.tier, run.from_root)) ++counts_.blocks_held;
+      if (counted.add(run.tier, run.may_repeat)) ++counts_.blocks_held;
       set_tally(slot, counted, before);
       ++applied.blocks_stored;
     }

@@ -38,6 +38,7 @@ bool Commons::make_room(std::size_t wanted, RunId spare, Applied& applied) {
       const std::uint32_t evicted = compact_lanes[holder.lane]->evict(victim, holder.blocks);
       applied.blocks_evicted += evicted;
       blocks_evicted += evicted;
+      roster.engines.at(roster.engine_of(holder.lane)).blocks_evicted += evicted;
     }
   }
   return true;
@@ -99,7 +100,7 @@ Applied EngineMap::apply_hashed(std::span<const HashedEvent> events) {
       continue;
     }
     note_unit(*group, static_cast<std::uint32_t>(stride) * block_tokens);
-    const StoreRun run{.tier = Tier::kGpu, .from_root = !event.parent, .hashes = event.hashes};
+    const StoreRun run{.tier = Tier::kGpu, .may_repeat = !event.parent, .hashes = event.hashes};
     if (group->compact->store(run, event.keys, at, applied) < count) ++applied.stores_dropped;
     if (parking_.size() > 0) unpark(0, event.hashes, applied);
   }
@@ -163,7 +164,7 @@ void EngineMap::store(const blocks::BlockStored& event, Lock& lock, Applied& app
   }
   hashes_.clear();
   for (const blocks::WireHash& hash : event.block_hashes) hashes_.push_back(hash.value);
-  store.run.from_root = !event.parent_block_hash;
+  store.run.may_repeat = !event.parent_block_hash;
   store.run.hashes = hashes_;
   if (compact) {
     // Hashing is most of the work and needs nothing that is shared. Only an eviction may take the parent meanwhile.
@@ -214,7 +215,7 @@ void EngineMap::store_compact(Group& group, const Store& store, Slot at, std::sp
 
 void EngineMap::store_joined(Group& group, const Store& store, std::size_t first, Node* parent, Applied& applied) {
   JoinedLane::Content content{.tokens = store.event.token_ids, .block_tokens = store.event.block_size};
-  if (store.run.from_root) content.root = commons_.options.space.root(store.extras.lora, store.extras.salt);
+  if (!store.event.parent_block_hash) content.root = commons_.options.space.root(store.extras.lora, store.extras.salt);
   if (!store.extras.items.empty()) content.items = &store.extras.items;
   group.joined->store(store.run, first, parent, content, applied);
 }
@@ -261,9 +262,10 @@ void EngineMap::unpark_one(const Parked& parked, EngineHash parent, Applied& app
   Group& group = groups_.at(parked.group);
   std::vector<EngineHash> hashes;
   for (const blocks::WireHash& hash : parked.event.block_hashes) hashes.push_back(hash.value);
+  // What made the parent known may have been a report of the whole prefix that named these blocks too.
   Store store{.group_id = parked.group,
               .event = parked.event,
-              .run = {.tier = parked.tier, .from_root = false, .hashes = hashes, .removed = &parked.removed},
+              .run = {.tier = parked.tier, .may_repeat = true, .hashes = hashes, .removed = &parked.removed},
               .extras = classify_extras(parked.event)};
   if (!std::ranges::any_of(parked.removed, [](bool removed) { return removed; })) store.run.removed = nullptr;
   const bool compact = compact_fits(group, parked.event.block_size);
@@ -352,6 +354,25 @@ EngineStat EngineMap::stat() const {
   stat.block_tokens = block_tokens_;
   stat.stores_parked = parking_.size();
   return stat;
+}
+
+std::vector<HeldBlock> EngineMap::held() const {
+  std::vector<HeldBlock> out;
+  const auto add = [&out](std::uint32_t group, EngineHash hash, const Tally& tally) {
+    HeldBlock block{.group = group, .hash = hash};
+    for (std::size_t tier = 0; tier < blocks::kTierCount; ++tier) {
+      if (tally.refs[tier] > 0) block.tiers = static_cast<std::uint8_t>(block.tiers | (1u << tier));
+    }
+    if (block.tiers != 0) out.push_back(block);
+  };
+  for (const auto& [id, group] : groups_) {
+    if (group.compact != nullptr) {
+      for (const CompactLane::Block& block : group.compact->blocks()) add(id, block.hash, block.tally);
+    } else if (group.joined != nullptr) {
+      group.joined->each([&, group_id = id](const Node& node) { add(group_id, node.hash, node.tally); });
+    }
+  }
+  return out;
 }
 
 bool EngineMap::empty() const {

@@ -46,6 +46,7 @@ class EngineMap {
   Applied apply_hashed(std::span<const HashedEvent> events);
   void forget();
   EngineStat stat() const;
+  std::vector<HeldBlock> held() const;  // in no order
   bool empty() const;
 
  private:

@@ -73,6 +73,7 @@ IndexStat Index::stat() const {
   for (const auto& [engine, entry] : impl_->commons.roster.engines) {
     EngineStat one = entry.map == nullptr ? EngineStat{.engine = engine} : entry.map->stat();
     one.state = entry.state;
+    one.blocks_evicted = entry.blocks_evicted;
     stat.engines.push_back(one);
   }
   stat.keys = impl_->commons.tree.keys();
@@ -80,6 +81,23 @@ IndexStat Index::stat() const {
   stat.bytes_reserved = impl_->commons.tree.bytes_reserved();
   stat.blocks_evicted = impl_->commons.blocks_evicted;
   return stat;
+}
+
+std::uint64_t Index::blocks_evicted(EngineId engine) const {
+  const std::lock_guard lock(impl_->commons.mutex);
+  const auto at = impl_->commons.roster.engines.find(engine);
+  return at == impl_->commons.roster.engines.end() ? 0 : at->second.blocks_evicted;
+}
+
+std::vector<HeldBlock> Index::held(EngineId engine) const {
+  std::vector<HeldBlock> out;
+  {
+    const std::lock_guard lock(impl_->commons.mutex);
+    const auto at = impl_->commons.roster.engines.find(engine);
+    if (at != impl_->commons.roster.engines.end() && at->second.map != nullptr) out = at->second.map->held();
+  }
+  std::ranges::sort(out, {}, [](const HeldBlock& block) { return std::pair(block.group, block.hash); });
+  return out;
 }
 
 std::vector<EngineId> Index::holders(BlockKey key) const {

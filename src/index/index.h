@@ -95,6 +95,14 @@ struct EngineStat {
   std::uint64_t router_blocks_held = 0;  // distinct (group, router key), in any tier
   std::uint32_t block_tokens = 0;        // engine block size as last seen; 0 unknown
   std::uint64_t stores_parked = 0;
+  std::uint64_t blocks_evicted = 0;  // forgotten to stay below bytes_max, since the engine was first heard of
+};
+// One engine block that an engine holds, by the engine's own hash.
+struct HeldBlock {
+  std::uint32_t group = 0;
+  EngineHash hash;
+  std::uint8_t tiers = 0;  // bit t: in blocks::Tier t
+  friend bool operator==(const HeldBlock&, const HeldBlock&) = default;
 };
 struct IndexStat {
   std::vector<EngineStat> engines;   // sorted by engine
@@ -127,6 +135,12 @@ class Index {
   // A match while an engine's events are being applied sees some of them: stale for microseconds, never torn.
   void match(std::span<const BlockKey> chain, MatchTable& out) const;
   IndexStat stat() const;
+  // What stat() says of one engine. Where it rose, what is known of that engine is sound but no longer whole, whichever
+  // engine's stores needed the room.
+  std::uint64_t blocks_evicted(EngineId engine) const;
+  // Everything that an engine holds, by group and hash; parked stores are not held. For people and tests: a copy and
+  // a sort of it all, the copy under the writers' lock.
+  std::vector<HeldBlock> held(EngineId engine) const;
   // Engines that hold `key` in any tier.
   std::vector<EngineId> holders(BlockKey key) const;
 

@@ -145,6 +145,18 @@ TEST(Index, FullReportsLeaveNoGhosts) {
   EXPECT_EQ(f.index.stat().keys, 0u);
 }
 
+// Joined late: a store is parked, and what makes its parent known is a report of the whole prefix, with those blocks.
+TEST(Index, AReportThatNamesParkedBlocksLeavesNoGhosts) {
+  Fixture f;
+  f.apply(kOne, stored({3, 4}, 2, 32));
+  f.apply(kOne, stored({1, 2, 3}, std::nullopt, 0));
+  EXPECT_EQ(f.depth(kOne, tokens(0, 64))[0], 4u);
+  f.apply(kOne, removed({4}));
+  f.apply(kOne, removed({3}));
+  EXPECT_EQ(f.depth(kOne, tokens(0, 64))[0], 2u);
+  EXPECT_EQ(f.index.held(kOne).size(), 2u);
+}
+
 TEST(Index, ACopiedHeadSurvivesTheEndOfItsCopy) {
   Fixture f;
   f.apply(kOne, stored({1, 2, 3}, std::nullopt, 0));
@@ -153,6 +165,23 @@ TEST(Index, ACopiedHeadSurvivesTheEndOfItsCopy) {
   EXPECT_EQ(f.depth(kOne, tokens(0, 48))[0], 3u);
   f.apply(kOne, removed({3, 2, 1}));
   EXPECT_EQ(f.index.stat().keys, 0u);
+}
+
+TEST(Index, ListsWhatAnEngineHolds) {
+  Fixture f;
+  EXPECT_THAT(f.index.held(kOne), IsEmpty());
+  f.apply(kOne, stored({30, 10, 20}, std::nullopt, 0));
+  BlockStored offloaded = stored({10}, 30, 16);
+  offloaded.medium = "CPU";
+  f.apply(kOne, offloaded);
+  f.apply(kTwo, stored({99}, std::nullopt, 0));
+  f.apply(kOne, stored({77}, 76, 0));  // parked: not held
+  f.apply(kOne, removed({30}));        // its children stand, it does not
+  const std::vector<HeldBlock> expected{{.group = 0, .hash = EngineHash(10), .tiers = 3},
+                                        {.group = 0, .hash = EngineHash(20), .tiers = 1}};
+  EXPECT_EQ(f.index.held(kOne), expected);
+  f.index.forget(kOne);
+  EXPECT_THAT(f.index.held(kOne), IsEmpty());
 }
 
 TEST(Index, TiersAreCumulative) {

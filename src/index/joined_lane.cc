@@ -90,7 +90,7 @@ void JoinedLane::store(const StoreRun& run, std::size_t first, Node* parent, con
     if (run.is_removed(i)) {
       maybe_dead_.push_back(run.hashes[i]);
     } else {
-      if (node->tally.add(run.tier, run.from_root)) ++counts_.blocks_held;
+      if (node->tally.add(run.tier, run.may_repeat)) ++counts_.blocks_held;
       set_rank(*node);
       ++applied.blocks_stored;
     }

@@ -82,6 +82,10 @@ class JoinedLane {
   void clear_gpu();
   void drop_all();
 
+  template <class Use>
+  void each(Use&& use) const {  // in no order
+    for (const auto& [hash, node] : nodes_) use(node);
+  }
   const LaneCounts& counts() const { return counts_; }
   bool empty() const { return nodes_.empty(); }
 

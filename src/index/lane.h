@@ -40,9 +40,9 @@ struct Tally {
   // must not count, or the block would stay after its removal for ever. In incremental mode a second copy from token 0
   // is rare (a prompt's blocks are registered before the next prompt is looked up). So it is remembered as a doubt,
   // not counted, and decided when the last counted reference goes: see drop().
-  bool add(blocks::Tier tier, bool from_root) {
+  bool add(blocks::Tier tier, bool may_repeat) {
     std::uint32_t& count = refs[static_cast<std::size_t>(tier)];
-    if (from_root && count > 0) {
+    if (may_repeat && count > 0) {
       doubtful = static_cast<std::uint8_t>(doubtful | bit(tier));
       return false;
     }
@@ -71,7 +71,7 @@ struct Tally {
 // A run of engine blocks to store behind a parent.
 struct StoreRun {
   blocks::Tier tier = blocks::Tier::kGpu;
-  bool from_root = false;
+  bool may_repeat = false;  // from token 0, or what was parked: see Tally::add
   std::span<const EngineHash> hashes;
   const std::vector<bool>* removed = nullptr;  // by position: chain only, no reference; null: none
   bool is_removed(std::size_t i) const { return removed != nullptr && (*removed)[i]; }

@@ -87,10 +87,10 @@ class TwinEngine {
     return false;
   }
 
-  void add(std::uint64_t hash, Tier tier, bool from_root) {
+  void add(std::uint64_t hash, Tier tier, bool may_repeat) {
     TwinBlock& b = block(hash);
     const auto t = static_cast<std::size_t>(tier);
-    if (from_root && b.refs[t] > 0) {
+    if (may_repeat && b.refs[t] > 0) {
       b.doubtful[t] = true;
     } else {
       ++b.refs[t];
@@ -122,7 +122,7 @@ class TwinEngine {
         for (std::size_t k = 0; k < p.hashes.size(); ++k) {
           arrived.insert(p.hashes[k]);
           if (p.removed[k]) continue;
-          add(p.hashes[k], p.tier, false);
+          add(p.hashes[k], p.tier, true);  // the report that brought the parent may have named it too
           ++applied.blocks_stored;
         }
         ++applied.stores_unparked;

@@ -40,6 +40,7 @@ struct EngineEntry {
   blocks::PublisherState state = blocks::PublisherState::kLost;
   std::vector<LaneId> lanes;
   std::shared_ptr<EngineMap> map;
+  std::uint64_t blocks_evicted = 0;  // of this engine, by the cap
 };
 
 // Thread rule: view(), version() and lanes_end() from any thread, the rest by one writer at a time.

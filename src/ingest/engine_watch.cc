@@ -363,6 +363,7 @@ void EngineWatch::take_page(std::string_view page) {
     sample.prefix_queries_tokens = figures.prefix_queries_tokens;
     sample.prefix_hits_tokens = figures.prefix_hits_tokens;
     shared_.sink.sampled(sample);
+    if (rank.feed) rank.feed->look_for_evictions();
     const std::uint32_t block_tokens = figures.block_tokens.value_or(rank.block_tokens);
     const std::uint64_t kv_tokens = figures.kv_tokens.value_or(rank.kv_tokens);
     if (block_tokens == rank.block_tokens && kv_tokens == rank.kv_tokens) continue;

@@ -28,6 +28,7 @@ PublisherFeed::PublisherFeed(io::Loop& loop, Setup setup, index::Index& index, o
             counter("warmpath_kv_blocks_removed_total", "Blocks that engines said they removed."),
             counter("warmpath_kv_stores_parked_total", "Stored events kept aside as their parent is not known."),
             counter("warmpath_kv_stores_dropped_total", "Stored events that could not be kept."),
+            counter("warmpath_kv_blocks_evicted_total", "Blocks forgotten to keep the index below its cap."),
             counter("warmpath_kv_batches_duplicate_total", "Batches received twice."),
             counter("warmpath_kv_batches_malformed_total", "Batches that could not be decoded."),
             counter("warmpath_kv_events_malformed_total", "Events with a field of the wrong kind."),
@@ -37,7 +38,8 @@ PublisherFeed::PublisherFeed(io::Loop& loop, Setup setup, index::Index& index, o
             counter("warmpath_kv_replays_failed_total", "Replays that brought nothing or broke off."),
             counter("warmpath_kv_restarts_total", "Engine restarts noticed in the event stream."),
             counter("warmpath_kv_batches_dropped_total", "Live batches beyond what may wait for a replay."),
-            registry.gauge("warmpath_kv_publisher_state", "0 exact, 1 partial, 2 suspect, 3 lost.", labels)};
+            registry.gauge("warmpath_kv_publisher_state", "0 exact, 1 partial, 2 suspect, 3 lost.", labels),
+            registry.gauge("warmpath_kv_lag_batches", "Batches known to be out that are not applied.", labels)};
       }()} {
   counters_.state.set(static_cast<double>(follower_.state()));
 }
@@ -57,6 +59,7 @@ Result<void> PublisherFeed::open() {
   options.endpoint = setup_.source.events;
   options.attach =
       setup_.source.side == EventSource::Side::kBind ? io::ZmqOptions::Attach::kBind : io::ZmqOptions::Attach::kConnect;
+  options.receive_high_water = setup_.live_queue_max;
   options.topics = {""};  // identity comes from the connection, not from a topic's text
   // What an older socket still has to say is not heard.
   live_life_ = std::make_shared<int>(0);
@@ -100,14 +103,31 @@ void PublisherFeed::on_reply(std::vector<std::string>&& frames) {
   step(events::ReplayBatch{reply->seq, events::decode_batch(reply->payload)});
 }
 
+// The index may forget this engine's blocks for the sake of another's, at any time.
+void PublisherFeed::note_evictions() {
+  const std::uint64_t evicted = index_.blocks_evicted(setup_.engine);
+  const std::uint64_t before = std::exchange(evicted_, evicted);
+  if (evicted <= before) return;
+  counters_.evicted.add(evicted - before);
+  curtailed_ = true;
+}
+
+void PublisherFeed::look_for_evictions() {
+  curtailed_ = false;
+  note_evictions();
+  if (curtailed_) step(events::Curtailed{});
+}
+
 void PublisherFeed::step(events::FollowerInput input) {
   std::vector<events::FollowerEffect> effects;
   follower_.step(std::move(input), loop_.now(), effects);
   const std::weak_ptr<int> alive = life_;
+  curtailed_ = false;
   for (events::FollowerEffect& effect : effects) {
     perform(effect);
     if (alive.expired()) return;
   }
+  if (curtailed_) return step(events::Curtailed{});  // has no effect but a state: ends here
   publish_counters();
 }
 
@@ -118,6 +138,8 @@ void PublisherFeed::perform(events::FollowerEffect& effect) {
     counters_.removed.add(applied.blocks_removed);
     counters_.parked.add(applied.stores_parked);
     counters_.dropped.add(applied.stores_dropped);
+    curtailed_ = curtailed_ || applied.stores_dropped > 0;
+    note_evictions();
   } else if (std::holds_alternative<events::ForgetAll>(effect)) {
     index_.forget(setup_.engine);
     index_.set_state(setup_.engine, follower_.state());
@@ -178,6 +200,7 @@ void PublisherFeed::publish_counters() {
   raise(counters_.replays_failed, c.replays_failed, published_.replays_failed);
   raise(counters_.restarts, c.restarts, published_.restarts);
   raise(counters_.batches_dropped, c.batches_dropped, published_.batches_dropped);
+  counters_.lag.set(static_cast<double>(follower_.lag_batches()));
 }
 
 }  // namespace warmpath::ingest

@@ -24,6 +24,8 @@ class PublisherFeed {
     std::string pool;
     events::FollowerOptions follower;
     std::uint64_t seed = 0;
+    // Live messages that wait for us in the socket. Beyond it libzmq drops: a gap, which a replay fills.
+    int live_queue_max = 100'000;
   };
   PublisherFeed(io::Loop& loop, Setup setup, index::Index& index, observe::Registry& registry,
                 std::function<void(blocks::PublisherState)> state_changed);
@@ -36,6 +38,8 @@ class PublisherFeed {
   // The engine is known to be back while the connection is not: connects at once instead of when libzmq's back-off
   // ends.
   void hurry();
+  // Tells the follower when the index forgot blocks of this engine since the last look; also done with each batch.
+  void look_for_evictions();
   bool connected() const { return follower_.state() != blocks::PublisherState::kLost; }
   // Something readable came since the connection stands, live or as a reply.
   bool heard() const { return heard_; }
@@ -45,6 +49,7 @@ class PublisherFeed {
  private:
   void step(events::FollowerInput input);
   void perform(events::FollowerEffect& effect);
+  void note_evictions();
   void ask_replay(PublisherSeq start);
   void stop_replay();
   void on_live(std::vector<std::string>&& frames);
@@ -60,6 +65,8 @@ class PublisherFeed {
   std::shared_ptr<int> live_life_;  // of live_
   std::unique_ptr<io::ZmqSocket> replay_;
   bool heard_ = false;
+  std::uint64_t evicted_ = 0;           // as the index last said
+  bool curtailed_ = false;              // in this step the index could not keep all
   std::shared_ptr<int> exchange_life_;  // of the replay exchange in flight: replies of older ones are not heard
   io::Timer timer_;
   std::shared_ptr<int> life_ = std::make_shared<int>(0);
@@ -70,6 +77,7 @@ class PublisherFeed {
     observe::Counter& removed;
     observe::Counter& parked;
     observe::Counter& dropped;
+    observe::Counter& evicted;
     observe::Counter& duplicate;
     observe::Counter& malformed_batches;
     observe::Counter& malformed_events;
@@ -80,6 +88,7 @@ class PublisherFeed {
     observe::Counter& restarts;
     observe::Counter& batches_dropped;
     observe::Gauge& state;
+    observe::Gauge& lag;
   };
   Counters counters_;
   events::FollowerCounters published_;  // what counters_ have of the Follower's: the series outlives this feed

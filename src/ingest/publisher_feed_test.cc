@@ -27,10 +27,11 @@ struct FeedTest : ::testing::Test {
   }
   Result<void> make(RankSource source) {
     PublisherFeed::Setup setup{kEngine, "e", std::move(source), "pool", {}, 1};
+    setup.live_queue_max = live_queue_max;
     setup.follower.replay_idle_max = std::chrono::milliseconds(100);
     setup.follower.backoff_first = std::chrono::milliseconds(10);
     setup.follower.backoff_max = std::chrono::milliseconds(50);
-    feed = std::make_unique<PublisherFeed>(loop, std::move(setup), index, registry,
+    feed = std::make_unique<PublisherFeed>(loop, std::move(setup), *followed, registry,
                                            [this](PublisherState state) { states.push_back(state); });
     return feed->open();
   }
@@ -56,6 +57,8 @@ struct FeedTest : ::testing::Test {
 
   io::Loop loop;
   index::Index index{{.space = blocks::KeySpace(7, "qwen", testing::kBlockTokens)}};
+  index::Index* followed = &index;
+  int live_queue_max = 100'000;
   observe::Registry registry;
   std::vector<PublisherState> states;
   std::unique_ptr<PublisherFeed> feed;
@@ -101,6 +104,59 @@ TEST_F(FeedTest, AGapIsReplayedAndExactAgainSoon) {
                  static_cast<int>(std::chrono::duration_cast<std::chrono::milliseconds>(loop.now() - begun).count()));
   EXPECT_EQ(counted("warmpath_kv_gaps_total"), 1u);
   EXPECT_EQ(counted("warmpath_kv_replays_failed_total"), 0u);
+}
+
+// More than the sockets hold comes while we are busy: libzmq drops, the hole is seen, a replay fills it.
+TEST_F(FeedTest, AFullQueueBecomesAGapAndIsRepaired) {
+  constexpr std::uint64_t kPrompts = 4'000;
+  TestPublisher publisher(loop, TestPublisher::Replay::kAnswer, {}, 100);
+  live_queue_max = 100;
+  follow(publisher);
+  publisher.publish({stored(1, 0, 1)});
+  ASSERT_TRUE(reaches(1, 1));
+  for (std::uint64_t prompt = 2; prompt <= kPrompts; ++prompt) publisher.publish({stored(prompt, 0, 64)});
+  publisher.publish({stored(1, 1, 1)});
+  // The end of the burst may be lost too: the engine's next step tells.
+  ASSERT_TRUE(io::RunUntil(loop, [&] {
+    if (counted("warmpath_kv_gaps_total") == 0) publisher.publish({stored(1, 2, 1)});
+    return depth(1) >= 2 && feed->follower().state() == PublisherState::kExact && feed->follower().lag_batches() == 0;
+  }));
+  EXPECT_GE(counted("warmpath_kv_gaps_total"), 1u);
+  for (std::uint64_t prompt = 2; prompt <= kPrompts; ++prompt) ASSERT_EQ(depth(prompt, 64), 64u) << prompt;
+}
+
+TEST_F(FeedTest, WhatAFullIndexForgetsIsToldAsPartial) {
+  index::Index small({.space = blocks::KeySpace(7, "qwen", testing::kBlockTokens), .bytes_max = 12'000});
+  followed = &small;
+  TestPublisher publisher(loop, TestPublisher::Replay::kAnswer);
+  follow(publisher);
+  publisher.publish({stored(1, 0, 1)});
+  ASSERT_TRUE(io::RunUntil(loop, [&] { return counted("warmpath_kv_blocks_stored_total") == 1; }));
+  EXPECT_EQ(feed->follower().state(), PublisherState::kExact);
+  publisher.publish({stored(2, 0, 10'000)});  // more than there is room for
+  ASSERT_TRUE(becomes(PublisherState::kPartial));
+  EXPECT_EQ(states.back(), PublisherState::kPartial);
+  EXPECT_EQ(counted("warmpath_kv_stores_dropped_total"), 1u);
+  publisher.publish({blocks::AllBlocksCleared{}});
+  ASSERT_TRUE(becomes(PublisherState::kExact));
+
+  // Room is made at the expense of this engine, by another one's stores.
+  publisher.publish({stored(3, 0, 4)});
+  ASSERT_TRUE(
+      io::RunUntil(loop, [&] { return small.holders(small.space().chain(prompt_ids(3, 4), {})[0]).size() == 1; }));
+  const EngineId other(99);
+  const std::uint64_t before = small.blocks_evicted(kEngine);
+  small.set_state(other, PublisherState::kExact);
+  for (std::uint64_t prompt = 10; small.blocks_evicted(kEngine) == before && prompt < 1'000; ++prompt) {
+    const std::vector<blocks::KvEvent> events = {stored(prompt, 0, 8)};
+    small.apply(other, events);
+  }
+  ASSERT_GT(small.blocks_evicted(kEngine), before);
+  EXPECT_EQ(feed->follower().state(), PublisherState::kExact);
+  feed->look_for_evictions();
+  EXPECT_EQ(feed->follower().state(), PublisherState::kPartial);
+  EXPECT_EQ(counted("warmpath_kv_blocks_evicted_total"), small.blocks_evicted(kEngine));
+  feed.reset();
 }
 
 TEST_F(FeedTest, ARestartedEngineIsForgottenAndReadAnew) {

@@ -43,8 +43,9 @@ class TestPublisher {
   enum class Replay { kAnswer, kNone, kSilent, kNoMarker };
 
   // `endpoint` empty: binds free ports; else dials out to it, as vLLM does when its endpoint holds no wildcard.
-  TestPublisher(io::Loop& loop, Replay replay, std::string endpoint = {})
-      : loop_(loop), mode_(replay), dials_(!endpoint.empty()), live_at_(std::move(endpoint)) {
+  // `queue_max`: messages that a subscriber may be behind; beyond it they are dropped (vLLM: `hwm`).
+  TestPublisher(io::Loop& loop, Replay replay, std::string endpoint = {}, int queue_max = 100'000)
+      : loop_(loop), mode_(replay), dials_(!endpoint.empty()), live_at_(std::move(endpoint)), queue_max_(queue_max) {
     if (live_at_.empty()) live_at_ = "tcp://127.0.0.1:*";
     WP_CHECK(open());
   }
@@ -58,6 +59,7 @@ class TestPublisher {
     live.kind = io::ZmqKind::kPub;
     live.attach = dials_ ? io::ZmqOptions::Attach::kConnect : io::ZmqOptions::Attach::kBind;
     live.endpoint = live_at_;
+    live.send_high_water = queue_max_;
     if (!live_) {
       auto opened = io::ZmqSocket::open(loop_, live, {});
       if (!opened.ok()) return false;
@@ -129,6 +131,7 @@ class TestPublisher {
   Replay mode_;
   bool dials_;
   std::string live_at_, replay_at_;
+  int queue_max_;
   std::unique_ptr<io::ZmqSocket> live_, replay_;
   std::deque<Kept> kept_;
   std::uint64_t next_ = 0;
