@@ -116,6 +116,7 @@ class Bench:
     @contextlib.contextmanager
     def peer(self, name):
         router = PeerRouter(name, self.python("peers"), self.engines, self.log_folder)
+        open(router.log, "wb").close()
         self.children.keep(router)
         router.start()
         try:
@@ -264,6 +265,7 @@ def main():
     os.environ.setdefault("WARMPATH_MODEL", str(ROOT / "data" / "demo_model"))  # read by the harness, not used here
     log_folder = str(ROOT / "build" / "log")
     os.makedirs(log_folder, exist_ok=True)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a script puts into the background
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGHUP, stop)
     signal.signal(signal.SIGALRM, out_of_time)
