@@ -180,7 +180,7 @@ TEST(SimTest, PreciseBeatsTheOthersOnASharedPrefixWorkingSet) {
   EXPECT_GE(working_set, capacity * 6 / 10);
   EXPECT_LE(working_set, capacity * 8 / 10);
   std::map<std::string, Report> arms;
-  for (const char* policy : {"random", "load", "approximate-2025", "approximate", "precise"}) {
+  for (const char* policy : {"random", "load", "approximate-2025", "approximate", "precise", "least-work"}) {
     arms[policy] = run_or_fail(shared_prefix(policy));
     expect_all_answered(arms[policy], 500);
     const Report& arm = arms[policy];
@@ -194,7 +194,35 @@ TEST(SimTest, PreciseBeatsTheOthersOnASharedPrefixWorkingSet) {
   EXPECT_GE(arms["precise"].prefix_hit_ratio, 2 * arms["random"].prefix_hit_ratio);
   EXPECT_LE(2 * arms["precise"].ttft_ms.p90, arms["random"].ttft_ms.p90);
   EXPECT_GT(arms["precise"].prefix_hit_ratio, arms["load"].prefix_hit_ratio);
+  EXPECT_GE(arms["least-work"].prefix_hit_ratio, arms["precise"].prefix_hit_ratio - 0.01);
+  EXPECT_LE(arms["least-work"].ttft_ms.p90, 1.1 * arms["precise"].ttft_ms.p90);
   EXPECT_LT(arms["precise"].prefill_tokens_computed, arms["random"].prefill_tokens_computed / 2);
+}
+
+// Conversations that fill the fleet's KV 1.7 times, about as fast as it can serve them: a queue that is a little longer
+// must not send a conversation away from its prefix.
+TEST(SimTest, LeastWorkKeepsConversationsWhereTheyAreUnderLoad) {
+  SimOptions options;
+  options.engines = 2;
+  options.engine.profile.kv_blocks = 640;
+  options.workload.population = workload::MultiTurn{.tenants = 12,
+                                                    .conversations_per_tenant = 6,
+                                                    .turns = 4,
+                                                    .system_prompt_tokens = 2'000,
+                                                    .user_tokens = 200,
+                                                    .output_tokens = 200,
+                                                    .think_seconds = 3};
+  options.workload.arrivals = workload::Poisson{.per_second = 6};
+  std::map<std::string, Report> arms;
+  for (const char* policy : {"precise", "least-work"}) {
+    options.policy = policy;
+    arms[policy] = run_or_fail(options);
+    expect_all_answered(arms[policy], 288);
+    std::printf("%-12s hit ratio %.3f  ttft ms p50 %6.1f p90 %6.1f\n", policy, arms[policy].prefix_hit_ratio,
+                arms[policy].ttft_ms.p50, arms[policy].ttft_ms.p90);
+  }
+  EXPECT_GT(arms["least-work"].prefix_hit_ratio, arms["precise"].prefix_hit_ratio + 0.02);
+  EXPECT_LT(arms["least-work"].ttft_ms.p90, arms["precise"].ttft_ms.p90);
 }
 
 TEST(SimTest, SequentialRequestsArePredictedExactly) {

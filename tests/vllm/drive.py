@@ -9,7 +9,7 @@ import time
 
 import plan
 import verdict
-from processes import REQUEST_SECONDS, Failed, call, cached_tokens, say
+from processes import BLOCK_TOKENS, REQUEST_SECONDS, Failed, call, cached_tokens, say
 
 import harness  # tests/integration; prove.py sets the path and what it reads from the environment
 
@@ -89,21 +89,22 @@ class ProofRun:
 
     def __init__(self, gateway, name):
         self.gateway, self.name = gateway, name
-        self.sent = []  # (number, request id, began, ended, usage)
+        self.sent = []  # (number, request id, body, began, usage)
         self.incidents = []  # (number of the next request, "reset" | "restart", engine url)
         self.unanswered = []
 
     def send(self, number, turn, answers):
         request_id = f"{self.name}-{number}"
+        body = plan.body(turn, answers)
         began = time.monotonic()
         try:
-            text, usage = answer_of(self.gateway.address, plan.body(turn, answers), request_id)
+            text, usage = answer_of(self.gateway.address, body, request_id)
         except (Failed, OSError, http.client.HTTPException, ValueError, KeyError) as error:
             self.unanswered.append(f"request {number}: {type(error).__name__}: {error}")
             answers.append(turn.conversation.answers[turn.turn])  # the conversation goes on
             return
         answers.append(text)
-        self.sent.append((number, request_id, began, time.monotonic(), usage))
+        self.sent.append((number, request_id, body, began, usage))
 
     def run(self, turns, incidents):
         """`incidents`: {number of the request before which: callable giving (kind, engine url) or None}."""
@@ -117,11 +118,12 @@ class ProofRun:
             if (number + 1) % 50 == 0:
                 say(f"{self.name}: {number + 1} of {len(turns)} requests")
 
-    def proofs(self):
-        """After the gateway has ended: its log is whole then."""
+    def proofs(self, record, engines):
+        """After the gateway has ended: its log is whole then. `record`: what the engines announced, a mirror.Record."""
         logged = self.gateway.requests_logged()
-        proofs, served, last_end = [], {}, {}
-        for number, request_id, began, ended, usage in self.sent:
+        numbers = {engine.url: number for number, engine in enumerate(engines)}
+        proofs, served = [], {}
+        for number, request_id, body, began, usage in self.sent:
             line = logged.get(request_id)
             if line is None:
                 continue  # counted by the verdict as an answer without a proof
@@ -130,16 +132,20 @@ class ProofRun:
                 if at <= number:
                     self.incidents.remove((at, kind, where))
                     served[kind, where] = 0
-            proofs.append(verdict.Proof(
+            proof = verdict.Proof(
                 number=number, engine=engine, exact=line["exact"], attempts=line["attempts"],
                 prompt_tokens=line["prompt_tokens"], engine_prompt_tokens=usage["prompt_tokens"],
                 predicted=line["matched_tokens"], reported=cached_tokens(usage) or 0,
-                served_since_reset=served.get(("reset", engine)), served_since_restart=served.get(("restart", engine)),
-                idle_s=began - last_end.get(engine, began - 60.0)))
+                served_since_reset=served.get(("reset", engine)), served_since_restart=served.get(("restart", engine)))
+            if not proof.equal:
+                ids = engines[0].token_ids(body)
+                proof.announced, proof.announced_before = (
+                    record.mirror(numbers[engine], until).cached_tokens(body.get("cache_salt", ""), ids, BLOCK_TOKENS)
+                    for until in (began, began - verdict.EVENT_DELAY_S))
+            proofs.append(proof)
             for key in served:
                 if key[1] == engine:
                     served[key] += 1
-            last_end[engine] = ended
         return proofs
 
 

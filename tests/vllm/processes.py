@@ -236,22 +236,44 @@ def cached_tokens(usage):
     return (usage.get("prompt_tokens_details") or {}).get("cached_tokens")
 
 
+def kv_aware_options(engines):
+    """vllm-router 0.1.17 does not find the events of engines behind plain HTTP by itself ("cannot index", and then it
+    balances blindly): it is told. Its map needs the engines' hash: sha256_cbor under PYTHONHASHSEED=0."""
+    options = ["--policy", "kv_aware", "--kv-event-block-size", str(BLOCK_TOKENS), "--kv-event-model", plan.MODEL]
+    for engine in engines:
+        options += ["--kv-event-source", f"{engine.url}=tcp://127.0.0.1:{engine.kv_port}",
+                    "--kv-event-replay-source", f"{engine.url}=tcp://127.0.0.1:{engine.replay_port}"]
+    return options
+
+
 class PeerRouter(Child):
     """Another router in front of the same engines."""
 
-    MODULES = {"vllm-router kv_aware": ("vllm_router.launch_router", ["--policy", "kv_aware"]),
-               "smg cache_aware": ("smg.launch_router", ["--policy", "cache_aware"])}
+    MODULES = {"vllm-router kv_aware": ("vllm_router.launch_router", kv_aware_options),
+               "smg cache_aware": ("smg.launch_router", lambda engines: ["--policy", "cache_aware"])}
+    BLIND = "cannot index"  # in the log of one that runs without its map: that would be no comparison
 
     def __init__(self, name, python, engines, log_folder):
         port, metrics_port = free_ports(2)
         self.address = f"127.0.0.1:{port}"
         module, options = self.MODULES[name]
         command = [python, "-m", module, "--host", "127.0.0.1", "--port", str(port), "--prometheus-port",
-                   str(metrics_port), "--worker-urls", *(engine.url for engine in engines), *options]
+                   str(metrics_port), "--worker-urls", *(engine.url for engine in engines), *options(engines)]
         environment = {"PYTHONHASHSEED": "0"}
         super().__init__(name, command, os.path.join(log_folder, f"vllm-peer-{name.replace(' ', '-')}.log"), environment)
 
+    def ready(self, engines):
+        """All engines known, where it lists them; and it answers."""
+        status, answer = call(self.address, "GET", "/workers", timeout=5)
+        if status == 200:
+            with contextlib.suppress(ValueError, AttributeError):
+                listed = json.loads(answer).get("workers", [])
+                if sum(bool(one.get("is_healthy", True)) for one in listed) < len(engines):
+                    return False
+        return call(self.address, "GET", "/v1/models", timeout=5)[0] == 200
+
     def wait_ready(self, engines):
-        del engines
-        wait_until(f"{self.name} is getting ready", lambda: call(self.address, "GET", "/v1/models", timeout=5)[0] == 200,
-                   120, self.check_alive)
+        wait_until(f"{self.name} is getting ready", lambda: self.ready(engines), 120, self.check_alive)
+        with open(self.log, encoding="utf-8", errors="replace") as log:
+            if self.BLIND in log.read():
+                raise Failed(f"{self.name} does not follow the engines' KV events: {self.log}")

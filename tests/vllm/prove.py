@@ -25,10 +25,12 @@ ROOT = HERE.parents[1]
 sys.path[:0] = [str(HERE), str(ROOT / "tests" / "integration")]
 
 import install
+import mirror
 import plan
 import report
 import verdict
-from processes import BLOCK_TOKENS, MODEL_TOKENS_MAX, Children, Failed, PeerRouter, VllmEngine, call, say
+from processes import (BLOCK_TOKENS, MODEL_TOKENS_MAX, Child, Children, Failed, PeerRouter, VllmEngine, call, say,
+                       wait_until)
 
 RESET_AT, CRASH_AT, BACK_AT = 100, 180, 200  # requests of the proof before which something happens
 OUR_ARMS = ("random", "load", "approximate", "precise", "least-work")
@@ -38,12 +40,15 @@ RUN_MINUTES_MAX = 90
 def options():
     parser = argparse.ArgumentParser(prog="./run test vllm", description="The proof against a real vLLM.")
     parser.add_argument("--quick", action="store_true", help="the sequential proof alone, without policies and peers")
+    parser.add_argument("--compare", action="store_true", help="the comparison alone, without the proof")
     parser.add_argument("--seeds", type=int, default=4, metavar="N", help="seeds of the comparison (default 4)")
     parser.add_argument("--kv-blocks", type=int, default=224, metavar="N",
                         help=f"KV blocks of {BLOCK_TOKENS} tokens of each engine (default 224)")
     parser.add_argument("--arms", metavar="A,B", help="only these arms of the comparison")
     parser.add_argument("--format", choices=("table", "json"), default="table")
     wanted = parser.parse_args()
+    if wanted.quick and wanted.compare:
+        parser.error("--quick leaves the comparison out, --compare the proof: both leave nothing")
     every = (*OUR_ARMS, *verdict.PEERS)
     wanted.arms = every if wanted.arms is None else tuple(wanted.arms.split(","))
     for arm in wanted.arms:
@@ -111,6 +116,7 @@ class Bench:
     @contextlib.contextmanager
     def peer(self, name):
         router = PeerRouter(name, self.python("peers"), self.engines, self.log_folder)
+        open(router.log, "wb").close()
         self.children.keep(router)
         router.start()
         try:
@@ -118,6 +124,30 @@ class Bench:
             yield router
         finally:
             self.children.end(router)
+
+    @contextlib.contextmanager
+    def tap(self):
+        """Listens to the engines' events meanwhile; gives a callable that reads what was heard."""
+        heard = os.path.join(self.log_folder, "vllm-events.jsonl")
+        open(heard, "wb").close()
+        listener = Child("tap", [self.python("engine"), str(HERE / "tap.py"), heard,
+                                 *(f"tcp://127.0.0.1:{engine.kv_port}" for engine in self.engines)],
+                         os.path.join(self.log_folder, "vllm-tap.log"))
+        self.children.keep(listener)
+        listener.start()
+
+        def read():
+            with open(heard, encoding="utf-8") as lines:
+                return mirror.Record(line for line in lines if line.endswith("\n"))
+        try:
+            wait_until("the tap listens", lambda: os.path.getsize(heard) > 0, 60, listener.check_alive)
+            yield read
+        finally:
+            self.children.end(listener)
+
+    def make_cold(self):
+        for engine in self.engines:
+            engine.make_cold()
 
     def counters(self):
         return [sum(column) for column in zip(*(engine.counters() for engine in self.engines))]
@@ -142,8 +172,6 @@ class Bench:
     def sequential(self, policy, turns, with_incidents):
         """(ProofRun, hit ratio) of all turns, one by one, on cold engines."""
         import drive
-        for engine in self.engines:
-            engine.make_cold()
         before = self.counters()
         with self.gateway(policy) as gateway:
             run = drive.ProofRun(gateway, f"proof-{policy}")
@@ -155,10 +183,14 @@ class Bench:
 
     def prove(self):
         turns = plan.proof_plan(seed=1, requests=300)
-        run, precise_ratio = self.sequential("precise", turns, with_incidents=True)
+        with self.tap() as record:
+            self.make_cold()
+            run, precise_ratio = self.sequential("precise", turns, with_incidents=True)
+        proofs = run.proofs(record(), self.engines)
         for fault in run.unanswered[:5]:
             say(fault)
-        summary = verdict.summarize(len(turns), len(run.sent), run.proofs(), BLOCK_TOKENS)
+        summary = verdict.summarize(len(turns), len(run.sent), proofs)
+        self.make_cold()
         _, random_ratio = self.sequential("random", turns, with_incidents=False)
         bodies = [plan.body(turn) for turn in turns]
         hits, queries, blocks = self.endless(bodies)
@@ -182,8 +214,7 @@ class Bench:
             bounds[seed] = {"hit_ratio": hits / queries, "blocks": blocks}
             shift = seed % len(self.wanted.arms)  # no arm is always the first
             for arm in self.wanted.arms[shift:] + self.wanted.arms[:shift]:
-                for engine in self.engines:
-                    engine.make_cold()
+                self.make_cold()
                 with self.peer(arm) if arm in verdict.PEERS else self.gateway(arm) as router:
                     runs.append(drive.run_arm(arm, seed, router.address, turns, self.engines))
                 say(f"seed {seed}, {arm}: hit ratio {runs[-1].hit_ratio:.3f} (bound {hits / queries:.3f}), "
@@ -206,8 +237,9 @@ def run(wanted, log_folder):
             status, answer = call(bench.engines[0].address, "GET", "/version")
             result = {"engine": f"vLLM {json.loads(answer)['version'] if status == 200 else install.VERSION}",
                       "binary": os.environ["WARMPATH_BINARY"], "faults": []}
-            result["proof"], faults = bench.prove()
-            result["faults"] += faults
+            if not wanted.compare:
+                result["proof"], faults = bench.prove()
+                result["faults"] += faults
             if not wanted.quick:
                 result["comparison"], faults = bench.compare()
                 result["faults"] += faults
@@ -233,6 +265,7 @@ def main():
     os.environ.setdefault("WARMPATH_MODEL", str(ROOT / "data" / "demo_model"))  # read by the harness, not used here
     log_folder = str(ROOT / "build" / "log")
     os.makedirs(log_folder, exist_ok=True)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a script puts into the background
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGHUP, stop)
     signal.signal(signal.SIGALRM, out_of_time)

@@ -23,13 +23,20 @@ def comparison_section(runs, bounds, kv_blocks):
 
 
 def table(result):
-    proof = result["proof"]
+    lines = [result["engine"]]
+    if "proof" in result:
+        lines += ["", *proof_lines(result["proof"])]
+    if "comparison" in result:
+        lines += ["", *comparison_lines(result["comparison"])]
+    return "\n".join(lines)
+
+
+def proof_lines(proof):
     ratio = proof["prefix_hit_ratio"]
     lines = [
-        f"{result['engine']}, two engines of {proof['kv_blocks_an_engine']} KV blocks of {proof['block_tokens']} tokens",
-        "",
-        f"Proof: {proof['answered']} of {proof['requests']} sequential requests answered; predicted cached tokens = "
-        f"reported in {proof['equal']} of {proof['proofs']} ({100 * proof['equal_share']:.2f} %); "
+        f"Proof, two engines of {proof['kv_blocks_an_engine']} KV blocks of {proof['block_tokens']} tokens: "
+        f"{proof['answered']} of {proof['requests']} sequential requests answered; predicted cached tokens = reported in "
+        f"{proof['equal']} of {proof['proofs']} ({100 * proof['equal_share']:.2f} %); "
         f"{proof['predicted_cached_tokens']} predicted, {proof['reported_cached_tokens']} reported",
         f"working set {proof['working_set_blocks']} blocks; prefix hit ratio as the engines count it: precise "
         f"{ratio['precise']:.3f} (with a cache reset and an engine killed), random {ratio['random']:.3f} (without), "
@@ -37,15 +44,14 @@ def table(result):
     for one in proof["exceptions"]:
         lines.append(f"  exception: request {one['number']} at {one['engine']}: predicted {one['predicted']}, reported "
                      f"{one['reported']}: {one['cause']}")
-    if "comparison" in result:
-        lines += ["", *comparison_lines(result["comparison"])]
-    return "\n".join(lines)
+    return lines
 
 
 def comparison_lines(part):
     seeds = sorted({run["seed"] for run in part["runs"]})
     requests = part["runs"][0]["requests"] if part["runs"] else 0
-    lines = [f"Comparison: {requests} requests a seed; prefix hit ratio as the engines count it; "
+    lines = [f"Comparison, two engines of {part['kv_blocks_an_engine']} KV blocks: {requests} requests a seed; prefix hit "
+             "ratio as the engines count it; "
              "latency of whole answers, not judged",
              f"{'arm':<22}{'median':>8}  " + "".join(f"{'seed ' + str(seed):>8}" for seed in seeds)
              + f"{'p50 ms':>9}{'p90 ms':>8}{'failed':>8}"]

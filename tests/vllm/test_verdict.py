@@ -1,6 +1,7 @@
 """The judgement of `./run test vllm` without an engine: what passes, what fails, and why a prediction was wrong."""
 
 import collections
+import json
 import pathlib
 import sys
 import tempfile
@@ -9,6 +10,7 @@ import unittest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 import install
+import mirror
 import plan
 import processes
 import report
@@ -24,7 +26,7 @@ def proof(**more):
 
 def summary(proofs, requests=None, answered=None):
     count = len(proofs)
-    return verdict.summarize(count if requests is None else requests, count if answered is None else answered, proofs, BLOCK)
+    return verdict.summarize(count if requests is None else requests, count if answered is None else answered, proofs)
 
 
 def arm(name, seed, ratio, failed=0, queries=1000.0):
@@ -34,31 +36,89 @@ def arm(name, seed, ratio, failed=0, queries=1000.0):
 
 class Causes(unittest.TestCase):
     def test_equal_needs_none(self):
-        self.assertIsNone(verdict.cause(proof(), BLOCK))
+        self.assertIsNone(verdict.cause(proof()))
 
     def test_first_after_a_reset(self):
-        self.assertIn("reset", verdict.cause(proof(reported=0, served_since_reset=0), BLOCK))
+        for announced in (None, 640):
+            self.assertIn("reset", verdict.cause(proof(reported=0, served_since_reset=0, announced=announced)))
 
     def test_only_the_first_after_a_reset(self):
         for served in (1, 2, None):
-            self.assertEqual(verdict.cause(proof(reported=0, served_since_reset=served), BLOCK), verdict.UNEXPLAINED)
+            self.assertEqual(verdict.cause(proof(reported=0, served_since_reset=served)), verdict.UNEXPLAINED)
 
     def test_a_reset_engine_cannot_have_cached_anything(self):
-        self.assertEqual(verdict.cause(proof(reported=32, served_since_reset=0), BLOCK), verdict.UNEXPLAINED)
+        self.assertEqual(verdict.cause(proof(reported=32, served_since_reset=0)), verdict.UNEXPLAINED)
+
+    def test_a_clear_that_was_announced_is_no_excuse(self):
+        self.assertEqual(verdict.cause(proof(reported=0, served_since_reset=0, announced=0, announced_before=0)),
+                         verdict.UNEXPLAINED)
 
     def test_guesses(self):
-        self.assertIn("guess", verdict.cause(proof(exact=False, reported=0), BLOCK))
+        self.assertIn("guess", verdict.cause(proof(exact=False, reported=0)))
 
-    def test_late_block(self):
-        late = {"predicted": 608, "reported": 640}
-        self.assertIn("not announced", verdict.cause(proof(**late, idle_s=0.1), BLOCK))
-        self.assertEqual(verdict.cause(proof(**late, idle_s=0.3), BLOCK), verdict.UNEXPLAINED)
-        self.assertEqual(verdict.cause(proof(predicted=576, reported=640, idle_s=0.1), BLOCK), verdict.UNEXPLAINED)
-        self.assertEqual(verdict.cause(proof(predicted=672, reported=640, idle_s=0.1), BLOCK), verdict.UNEXPLAINED)
+    def test_what_the_engine_had_announced(self):
+        self.assertIn("had announced", verdict.cause(proof(reported=512, announced=640, announced_before=640)))
+
+    def test_a_map_that_is_behind_for_a_moment(self):
+        self.assertIn("not applied", verdict.cause(proof(reported=512, announced=512, announced_before=640)))
+
+    def test_a_map_that_is_wrong_is_unexplained(self):
+        for announced, before in ((512, 512), (512, None), (480, 640), (None, None), (None, 640)):
+            self.assertEqual(verdict.cause(proof(reported=512, announced=announced, announced_before=before)),
+                             verdict.UNEXPLAINED, (announced, before))
 
     def test_other_tokens_are_never_excused(self):
-        wrong = proof(engine_prompt_tokens=701, exact=False, reported=0, served_since_reset=0)
-        self.assertEqual(verdict.cause(wrong, BLOCK), verdict.UNEXPLAINED)
+        wrong = proof(engine_prompt_tokens=701, exact=False, reported=0, served_since_reset=0, announced=640)
+        self.assertEqual(verdict.cause(wrong), verdict.UNEXPLAINED)
+
+
+class TheMirror(unittest.TestCase):
+    ids = list(range(100))
+
+    def stored(self, count, salt="null", parent=None, first=0):
+        return {"stored": [f"{salt}{i}" for i in range(first, first + count)], "parent": parent,
+                "tokens": self.ids[first * BLOCK:(first + count) * BLOCK],
+                "extras": [salt if i == 0 else "null" for i in range(first, first + count)]}
+
+    def depth(self, made, salt=""):
+        return made.cached_tokens(salt, self.ids, BLOCK)
+
+    def test_stores_and_removals(self):
+        made = mirror.Mirror()
+        self.assertEqual(self.depth(made), 0)
+        made.apply(self.stored(2))
+        self.assertEqual(self.depth(made), 64)
+        made.apply(self.stored(1, parent="null1", first=2))
+        self.assertEqual(self.depth(made), 96)
+        self.assertEqual(made.cached_tokens("", self.ids[:96], BLOCK), 64, "never the whole prompt")
+        self.assertEqual(self.depth(made, "s"), 0)
+        made.apply({"removed": ["null1"]})
+        self.assertEqual(self.depth(made), 32)
+        made.apply({"cleared": True})
+        self.assertEqual(self.depth(made), 0)
+
+    def test_copies_are_counted(self):
+        made = mirror.Mirror()
+        made.apply(self.stored(2))
+        made.apply(self.stored(1, parent="null0", first=1))
+        made.apply({"removed": ["null1"]})
+        self.assertEqual(self.depth(made), 64)
+        made.apply({"removed": ["null1"]})
+        self.assertEqual(self.depth(made), 32)
+
+    def test_salts(self):
+        made = mirror.Mirror()
+        made.apply(self.stored(3, '["s"]'))
+        self.assertEqual((self.depth(made, "s"), self.depth(made)), (96, 0))
+
+    def test_record_by_time_and_restart(self):
+        lines = [json.dumps(line) for line in (
+            {"ready": True}, {"at": 1, "engine": 0, "seq": 7, "events": [self.stored(2)]},
+            {"at": 2, "engine": 1, "seq": 0, "events": [self.stored(1)]},
+            {"at": 3, "engine": 0, "seq": 0, "events": [self.stored(1)]})]
+        record = mirror.Record(lines)
+        self.assertEqual([self.depth(record.mirror(0, until)) for until in (0, 1, 2, 3)], [0, 64, 64, 32])
+        self.assertEqual(self.depth(record.mirror(1, 3)), 32)
 
 
 class ProofVerdict(unittest.TestCase):

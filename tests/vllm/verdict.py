@@ -9,7 +9,7 @@ HIT_RATIO_SLACK = 0.01
 # Policies that the claim against the peers may rest on: those that use what engines cache.
 OUR_CACHE_POLICIES = ("precise", "least-work", "approximate")
 PEERS = ("vllm-router kv_aware", "smg cache_aware")
-# A batch of KV events is on its way for a moment: within it a prediction may lack what the last answer stored.
+# So late may the gateway's map be behind what the engine has announced.
 EVENT_DELAY_S = 0.25
 
 
@@ -26,7 +26,10 @@ class Proof:
     reported: int
     served_since_reset: int | None = None  # requests that the engine served since its cache was reset; None: never was
     served_since_restart: int | None = None  # the same for a restart of the process
-    idle_s: float = 60.0  # since the engine's previous answer ended
+    # By a mirror of the engine's KV events, kept apart from the gateway: cached tokens of this prompt as announced when
+    # the request was sent, and EVENT_DELAY_S before. None: nobody listened.
+    announced: int | None = None
+    announced_before: int | None = None
 
     @property
     def equal(self):
@@ -36,20 +39,23 @@ class Proof:
 UNEXPLAINED = "unexplained"
 
 
-def cause(proof, block_tokens):
-    """Why a prediction was wrong, or UNEXPLAINED. Each cause is a fact about this request, not a guess from the sign of the
-    difference alone."""
+def cause(proof):
+    """Why a prediction was wrong, or UNEXPLAINED. Each cause rests on evidence beside the two numbers: what had happened to
+    the engine, or what it had announced."""
     if proof.equal:
         return None
-    over = proof.predicted > proof.reported
     if proof.prompt_tokens != proof.engine_prompt_tokens:
         return UNEXPLAINED  # the gateway's tokens are not the engine's: never excused
-    if over and proof.served_since_reset == 0 and proof.reported == 0:
+    if proof.served_since_reset == 0 and proof.reported == 0 and proof.announced in (None, proof.predicted):
         return "first request after a cache reset: the engine announces the clear with its next step only"
     if not proof.exact:
         return "predicted by guess: the engine's KV events were not followed at that moment"
-    if not over and proof.idle_s <= EVENT_DELAY_S and proof.reported - proof.predicted <= block_tokens:
-        return f"the block that the answer before had filled was not announced yet ({1000 * EVENT_DELAY_S:.0f} ms)"
+    if proof.announced is None:
+        return UNEXPLAINED
+    if proof.announced == proof.predicted:
+        return "predicted what the engine had announced; it announced the difference only later"
+    if proof.announced == proof.reported and proof.announced_before == proof.predicted:
+        return f"the gateway had not applied the events of the last {1000 * EVENT_DELAY_S:.0f} ms"
     return UNEXPLAINED
 
 
@@ -69,12 +75,12 @@ class ProofSummary:
         return self.equal / self.proofs if self.proofs else 0.0
 
 
-def summarize(requests, answered, proofs, block_tokens):
+def summarize(requests, answered, proofs):
     return ProofSummary(
         requests=requests, answered=answered, proofs=len(proofs), equal=sum(p.equal for p in proofs),
         predicted=sum(p.predicted for p in proofs), reported=sum(p.reported for p in proofs),
         tokens_differ=sum(p.prompt_tokens != p.engine_prompt_tokens for p in proofs),
-        exceptions=[(p, cause(p, block_tokens)) for p in proofs if not p.equal])
+        exceptions=[(p, cause(p)) for p in proofs if not p.equal])
 
 
 def proof_faults(summary):
