@@ -132,7 +132,7 @@ TEST_F(JobTest, TokenizeTakesBothForms) {
   const auto ids = [&](std::string_view body) {
     auto prepared = prepare_tokenize({options, tokenizer, 100, 0}, body);
     EXPECT_EQ(prepared.index(), 0u) << body;
-    return prepared.index() == 0 ? std::get<0>(prepared) : std::vector<TokenId>();
+    return prepared.index() == 0 ? std::get<0>(prepared).ids : std::vector<TokenId>();
   };
   EXPECT_THAT(ids(R"({"model":"tiny","prompt":"!?"})"), ElementsAre('!', '?'));
   EXPECT_EQ(ids(R"({"messages":[{"role":"user","content":"babo"}]})").front(), testing::WordTokenizer::kStart);
