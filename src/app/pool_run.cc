@@ -239,12 +239,12 @@ void PoolRun::watch_proofs() {
     doubt.differs = differs;
     if (!differs || !due || log_ == nullptr) continue;
     doubt.warned_at = control_.now();
-    log_->warn("cached_tokens_differ", {{"pool", std::string_view(name_)},
-                                        {"engine", std::string_view(engine->info.name)},
-                                        {"error_tokens_recent", proof.absolute_error_tokens_recent},
-                                        {"allowed_tokens", allowed},
-                                        {"remedy", std::string_view("compare tokenizer, template and block size with "
-                                                                    "the engine's; see docs/operations.md")}});
+    log_->warn("cached_tokens_differ",
+               {{"pool", std::string_view(name_)},
+                {"engine", std::string_view(engine->info.name)},
+                {"error_tokens_recent", proof.absolute_error_tokens_recent},
+                {"allowed_tokens", allowed},
+                {"remedy", std::string_view("run `warmpath doctor` against it, see docs/operations.md")}});
   }
   proof_timer_ = control_.after(kProofInterval, [this] { watch_proofs(); });
 }
