@@ -58,6 +58,24 @@ class Folder : public ::testing::Test {
   std::string path;
 };
 
+TEST_F(Folder, SaysWhatOfAModelCannotBeComputedHere) {
+  copy_demo();
+  const auto said = [this] {
+    const auto files = read_model_folder(path).value();
+    return inexact_prompts(files, *tokens::Tokenizer::create(files).value(), path);
+  };
+  EXPECT_THAT(said(), ::testing::IsEmpty());
+  write("config.json", R"({"model_type":"deepseek_v32"})");
+  EXPECT_THAT(said(), ::testing::ElementsAre(HasSubstr("deepseek_v32 in code")));
+  write("config.json", R"({"model_type":"qwen3","vision_config":{},"image_token_id":7})");
+  EXPECT_THAT(said(), ::testing::ElementsAre(HasSubstr("images")));
+  write("config.json", R"({"model_type":"qwen3"})");
+  write("tokenizer_config.json", R"({"tokenizer_class":"PreTrainedTokenizerFast"})");
+  EXPECT_THAT(said(), ::testing::ElementsAre("chats: the folder has no chat template"));
+  write("tekken.json", "{}");
+  EXPECT_THAT(said(), ::testing::ElementsAre(HasSubstr("Mistral's own tokenizer")));
+}
+
 TEST_F(Folder, NamesWhatIsMissingAndTheRemedy) {
   EXPECT_THAT(load_error(), ::testing::AllOf(HasSubstr(path + "/tokenizer.json"), HasSubstr("copy it")));
   write("tekken.json", "{}");
@@ -125,8 +143,9 @@ Outcome tokenize(const std::string& input, std::vector<std::string> args) {
 }
 
 TEST(Tokenize, PrintsTheIdsThatTheTokenizersLibraryGives) {
-  const std::pair<const char*, const char*> cases[] = {
-      {"qwen3", "{\"ids\":[14990,1879]}\n"}, {"llama3", "{\"ids\":[15339,1917]}\n"}, {"deepseek_v3", "{\"ids\":[33310,2058]}\n"}};
+  const std::pair<const char*, const char*> cases[] = {{"qwen3", "{\"ids\":[14990,1879]}\n"},
+                                                       {"llama3", "{\"ids\":[15339,1917]}\n"},
+                                                       {"deepseek_v3", "{\"ids\":[33310,2058]}\n"}};
   for (const auto& [model, expected] : cases) {
     const Outcome outcome = tokenize("hello world", {"--tokenizer", real_folder(model), "--format", "json"});
     EXPECT_EQ(outcome.code, 0) << outcome.err;
@@ -134,7 +153,8 @@ TEST(Tokenize, PrintsTheIdsThatTheTokenizersLibraryGives) {
   }
   const std::string llama = real_folder("llama3_2");
   EXPECT_EQ(tokenize("hello", {"--tokenizer", llama, "--format", "json"}).out, "{\"ids\":[128000,15339]}\n");
-  EXPECT_EQ(tokenize("hello", {"--tokenizer", llama, "--format", "json", "--no-special-tokens"}).out, "{\"ids\":[15339]}\n");
+  EXPECT_EQ(tokenize("hello", {"--tokenizer", llama, "--format", "json", "--no-special-tokens"}).out,
+            "{\"ids\":[15339]}\n");
 }
 
 TEST(Tokenize, ReadsTextByteForByte) {
@@ -150,7 +170,8 @@ TEST(Tokenize, ChatsAreRenderedAndRefusalsAreErrors) {
   const std::string llama = real_folder("llama3_2");
   const std::string body = R"({"model":"m","messages":[{"role":"user","content":"q"}]})";
   const Outcome one = tokenize(body, {"--tokenizer", llama, "--chat", "--now", "2026-11-23", "--format", "json"});
-  const Outcome same = tokenize(body, {"--tokenizer", llama, "--chat", "--now", "2026-11-23T23:59:59", "--format", "json"});
+  const Outcome same =
+      tokenize(body, {"--tokenizer", llama, "--chat", "--now", "2026-11-23T23:59:59", "--format", "json"});
   const Outcome next = tokenize(body, {"--tokenizer", llama, "--chat", "--now", "2026-11-24", "--format", "json"});
   EXPECT_EQ(one.code, 0) << one.err;
   EXPECT_THAT(one.out, ::testing::StartsWith("{\"ids\":[128000,128006,9125,128007,"));

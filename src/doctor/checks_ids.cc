@@ -7,7 +7,7 @@ namespace warmpath::doctor {
 namespace {
 
 constexpr const char* kSave =
-    "save it there with AutoTokenizer.from_pretrained(…).save_pretrained(…) and take that folder";
+    "save it there with AutoTokenizer.from_pretrained(…).save_pretrained(…) and take that folder, or set ask_engine";
 
 std::string told_by(const Reading& reading) {
   const Evidence& e = reading.evidence;
@@ -68,7 +68,7 @@ Finding check_template(const Reading& reading) {
   if (reading.find(Of::kTexts, Difference::kText) != nullptr) return not_tested("the tokenizer differs");
   const char* remedy =
       "give the router the engine's template: chat_template.jinja in the tokenizer folder, the same file as "
-      "--chat-template at the engine; where the engine renders in code, no template is the same";
+      "--chat-template at the engine; where the engine renders in code, set ask_engine";
   if (const Compared* one = reading.find(Of::kChats, Difference::kText)) {
     return fault("chat_template", one->probe->name + ": " + one->detail, remedy);
   }

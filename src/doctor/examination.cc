@@ -233,7 +233,7 @@ void Examination::ask_ids_of(const Question& question) {
   if (!answer) return;
   if ((*answer)->head.status == 400) {
     probe.theirs_refused = read_refusal(400, (*answer)->body);
-  } else if (auto ids = read_ids((*answer)->body); ids.ok()) {
+  } else if (auto ids = api::parse_token_ids((*answer)->body); ids.ok()) {
     probe.theirs = *std::move(ids);
   } else {
     return;
@@ -295,7 +295,7 @@ Answered Examination::generate_one(Answered::Role role, const Prompt& prompt, co
         prompt.chat && evidence_.render_status == 200 ? std::string(path) + "/render" : std::string("/tokenize");
     const auto rendered = ask("POST", where, Probes::render_body(prompt, model));
     if (rendered.ok() && rendered->head.status == 200) {
-      if (auto ids = read_ids(rendered->body); ids.ok()) answered.theirs = *std::move(ids);
+      if (auto ids = api::parse_token_ids(rendered->body); ids.ok()) answered.theirs = *std::move(ids);
     }
   }
   const auto answer = ask("POST", path, Probes::generation_body(prompt, model, salt));

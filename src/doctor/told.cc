@@ -90,27 +90,6 @@ Result<std::vector<SourceTold>> read_server_info(std::string_view json, const st
   return all;
 }
 
-Result<std::vector<TokenId>> read_ids(std::string_view json) {
-  dom::parser parser;
-  dom::element root;
-  if (parser.parse(json.data(), json.size()).get(root) != simdjson::SUCCESS) return not_json("the answer");
-  dom::array list;
-  if (root.get(list) == simdjson::SUCCESS && list.at(0).get(root) != simdjson::SUCCESS) return not_json("the answer");
-  if (root["token_ids"].get(list) != simdjson::SUCCESS && root["tokens"].get(list) != simdjson::SUCCESS) {
-    return Error{ErrorKind::kUpstream, "the answer holds no token ids"};
-  }
-  std::vector<TokenId> ids;
-  ids.reserve(list.size());
-  for (const dom::element one : list) {
-    std::uint64_t id = 0;
-    if (one.get(id) != simdjson::SUCCESS || id > 0xFFFF'FFFFu) {
-      return Error{ErrorKind::kUpstream, "the answer's token ids are not whole numbers"};
-    }
-    ids.push_back(static_cast<TokenId>(id));
-  }
-  return ids;
-}
-
 std::string read_refusal(int status, std::string_view json) {
   dom::parser parser;
   dom::element root;

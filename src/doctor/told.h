@@ -18,8 +18,6 @@ Result<std::vector<SourceTold>> read_event_sources(std::string_view json, const 
 Result<std::vector<SourceTold>> read_server_info(std::string_view json, const std::string& host);
 // "tcp://HOST:PORT" for rank r: the port plus r, the host in place of a wildcard; empty: not of that form.
 std::string endpoint_for(std::string_view endpoint, std::uint32_t rank, const std::string& host);
-// {"tokens":[…]} of /tokenize, {"token_ids":[…]} of /render, or the first of a list of those.
-Result<std::vector<TokenId>> read_ids(std::string_view json);
 // The message of an error answer, cut to a line; the status where there is none.
 std::string read_refusal(int status, std::string_view json);
 std::string read_version(std::string_view json);

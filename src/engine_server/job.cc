@@ -82,13 +82,15 @@ Result<std::vector<TokenId>> encode_prompt(const JobContext& context, const api:
                       add ? tokens::SpecialTokens::kAdd : tokens::SpecialTokens::kNone);
 }
 
-// Cut on the tokenizer's own side; -1 stands for the model's limit.
+// Cut on the left unless the request says otherwise (seen at vLLM 0.32: its tokenizers are set so, whatever their files
+// say); -1 stands for the model's limit, less one token where the answer's length is limited.
 void truncate(const JobContext& context, const api::Request& request, std::vector<TokenId>& ids) {
   if (!request.truncate_prompt_tokens) return;
   const std::int64_t asked = *request.truncate_prompt_tokens;
-  const std::uint64_t most = asked < 0 ? context.model_tokens_max : static_cast<std::uint64_t>(asked);
+  const std::uint64_t limit = context.model_tokens_max - (request.max_tokens.value_or(0) != 0 ? 1 : 0);
+  const std::uint64_t most = asked < 0 ? limit : static_cast<std::uint64_t>(asked);
   if (ids.size() <= most) return;
-  if (context.tokenizer.truncation_side() == tokens::TruncationSide::kRight) {
+  if (request.truncation_side == api::TruncationSide::kRight) {
     ids.resize(most);
   } else {
     ids.erase(ids.begin(), ids.end() - static_cast<std::ptrdiff_t>(most));

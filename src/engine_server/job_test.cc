@@ -60,7 +60,11 @@ TEST_F(JobTest, CompletionsTakeTextIdsAndLists) {
   EXPECT_TRUE(texts.exact_length);
   EXPECT_EQ(texts.model, "tiny");
   EXPECT_THAT(job(Endpoint::kCompletions, R"({"prompt":[1,2,3,4],"truncate_prompt_tokens":2})").prompts,
-              ElementsAre(ElementsAre(1, 2)));
+              ElementsAre(ElementsAre(3, 4)));
+  EXPECT_THAT(
+      job(Endpoint::kCompletions, R"({"prompt":[1,2,3,4],"truncate_prompt_tokens":2,"truncation_side":"right"})")
+          .prompts,
+      ElementsAre(ElementsAre(1, 2)));
 }
 
 TEST_F(JobTest, AdaptersAndAliasesAreModels) {
