@@ -49,7 +49,7 @@ struct Answered {
   std::size_t heard_until = 0;  // of Evidence::heard, once its events had their time
 };
 
-// One event of a publisher.
+// One event of a publisher, the probes' alone.
 struct Heard {
   std::uint32_t rank = 0;
   blocks::KvEvent event;

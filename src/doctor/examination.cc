@@ -15,6 +15,7 @@ constexpr Duration kConnectMax = std::chrono::seconds(2);
 constexpr Duration kReplayMax = std::chrono::seconds(1);
 // A subscription reaches the publisher a moment after the connection stands.
 constexpr Duration kSubscribed = std::chrono::milliseconds(100);
+constexpr Duration kEventsAgainMax = std::chrono::milliseconds(250);
 constexpr std::size_t kFirstAttempts = 2;
 constexpr std::uint32_t kBlockTokensUnknown = 64;
 constexpr std::uint32_t kFillerTokensMin = 96;
@@ -46,6 +47,7 @@ Examination::Examination(const Options& options, const tokens::Tokenizer& tokeni
   client.whole_body_bytes_max = kAnswerBytesMax;
   client_ = http::HttpClient::create(loop_, client);
   begun_ = loop_.now();
+  events_max_ = options.events_max;
   evidence_.engine = options.url.text();
   evidence_.tokenizer_doubt = tokenizer.exactness().why_not;
   evidence_.nonce = hex_of(options.nonce);
@@ -196,7 +198,7 @@ void Examination::find_sources() {
 }
 
 void Examination::listen() {
-  listener_ = std::make_unique<Listener>(loop_, evidence_);
+  listener_ = std::make_unique<Listener>(loop_, evidence_, tokenizer_);
   listener_->open();
   if (evidence_.sources.empty()) return;
   wait(kConnectMax, [this] { return listener_->all_connected(); });
@@ -319,11 +321,14 @@ void Examination::hear_out(const Answered& answer) {
   const bool listening = std::ranges::any_of(evidence_.sources, &SourceSeen::connected);
   if (!listening) return;
   std::size_t looked_at = evidence_.heard.size() + 1;
-  wait(options_.events_max, [&] {
+  bool all = false;
+  wait(events_max_, [&] {
     if (looked_at == evidence_.heard.size()) return false;
     looked_at = evidence_.heard.size();
-    return heard_all(answer);
+    return all = heard_all(answer);
   });
+  // What did not come in all that time is not late: it does not come.
+  if (!all) events_max_ = std::min(events_max_, kEventsAgainMax);
 }
 
 // Every full block of its prompt, under its own keys.

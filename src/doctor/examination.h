@@ -48,6 +48,7 @@ class Examination {
   io::Loop loop_;
   std::unique_ptr<http::HttpClient> client_;
   Instant begun_;
+  Duration events_max_;
   io::Address address_;
   Evidence evidence_;
   std::unique_ptr<Listener> listener_;

@@ -17,7 +17,8 @@ std::size_t tokens_of(const blocks::KvEvent& event) {
 
 }  // namespace
 
-Listener::Listener(io::Loop& loop, Evidence& evidence) : loop_(loop), evidence_(evidence) {}
+Listener::Listener(io::Loop& loop, Evidence& evidence, const tokens::Tokenizer& tokenizer)
+    : loop_(loop), evidence_(evidence), filter_(tokenizer, evidence.nonce) {}
 
 void Listener::open() {
   for (std::size_t i = 0; i < evidence_.sources.size(); ++i) {
@@ -87,14 +88,16 @@ void Listener::on_live(std::size_t source, const std::vector<std::string>& frame
   ++seen.batches;
   seen.unreadable += batch->events_malformed;
   if (seen.topics.size() < kTopicsMax) seen.topics.insert(std::string(message->topic.substr(0, 256)));
-  for (blocks::KvEvent& event : batch->events) {
-    const std::size_t tokens = tokens_of(event);
-    if (evidence_.heard.size() >= kHeardEventsMax || tokens_ + tokens > kHeardTokensMax) {
-      evidence_.heard_too_much = true;
-      return;
+  for (blocks::KvEvent& any : batch->events) {
+    for (blocks::KvEvent& event : filter_.take(std::move(any))) {
+      const std::size_t tokens = tokens_of(event);
+      if (evidence_.heard.size() >= kHeardEventsMax || tokens_ + tokens > kHeardTokensMax) {
+        evidence_.heard_too_much = true;
+        return;
+      }
+      tokens_ += tokens;
+      evidence_.heard.push_back({seen.rank, std::move(event)});
     }
-    tokens_ += tokens;
-    evidence_.heard.push_back({seen.rank, std::move(event)});
   }
 }
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "doctor/evidence.h"
+#include "doctor/own_filter.h"
 #include "io/io.h"
 
 namespace warmpath::doctor {
@@ -13,8 +14,8 @@ namespace warmpath::doctor {
 class Listener {
  public:
   // What is heard goes into `evidence.sources` (filled in by the caller: rank, events, replay, bound) and
-  // `evidence.heard`; it must outlive the Listener.
-  Listener(io::Loop& loop, Evidence& evidence);
+  // `evidence.heard`, of events the probes' alone; both must outlive the Listener.
+  Listener(io::Loop& loop, Evidence& evidence, const tokens::Tokenizer& tokenizer);
   void open();
   bool all_connected() const;
   bool all_replays_answered() const;
@@ -26,6 +27,7 @@ class Listener {
 
   io::Loop& loop_;
   Evidence& evidence_;
+  OwnFilter filter_;
   std::size_t tokens_ = 0;
   std::vector<std::unique_ptr<io::ZmqSocket>> sockets_;
 };

@@ -4,11 +4,13 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "doctor/own_filter.h"
+
 namespace warmpath::doctor {
 namespace {
 
 // The nonce stands at the beginning of every probe, behind what a template puts there.
-constexpr std::size_t kNonceWithinTokens = 512;
+constexpr std::size_t kNonceWithinTokens = OwnFilter::kNonceWithinTokens;
 
 bool is_dense(const blocks::BlockStored& event) {
   if (!event.kv_cache_spec_kind) return true;
@@ -76,10 +78,7 @@ bool is_ours(std::span<const Node* const> chain, const std::string& nonce, const
     if (ids.size() >= kNonceWithinTokens) break;
     ids.insert(ids.end(), node->block.tokens.begin(), node->block.tokens.end());
   }
-  // An id that our vocabulary lacks is no part of our prompt as we know it: read around it.
-  std::erase_if(ids, [&](TokenId id) { return id >= tokenizer.vocabulary_size(); });
-  const auto text = tokenizer.decode(ids, tokens::SpecialText::kKeep);
-  return text.ok() && text->find(nonce) != std::string::npos;
+  return text_holds(std::move(ids), nonce, tokenizer);
 }
 
 // In order of arrival: a block's parents were looked at before it.
