@@ -37,6 +37,9 @@ struct Slice {
   std::size_t length = 0;
 };
 
+// Which end `truncate_prompt_tokens` cuts off: kLeft keeps the last tokens.
+enum class TruncationSide : std::uint8_t { kRight, kLeft };
+
 using TextOrIds = std::variant<std::string, std::vector<TokenId>>;
 
 // What the router needs of a request; everything else passes through untouched.
@@ -59,6 +62,7 @@ struct Request {
   bool continue_final_message = false;
   std::optional<bool> add_special_tokens;
   std::optional<std::int64_t> truncate_prompt_tokens;
+  std::optional<TruncationSide> truncation_side;
   bool has_media = false;  // a part in any message that is not text, or prompt embeddings: ids alone do not say it all
   bool has_own_template = false;  // "chat_template" given
   // Completions: one or more prompts; none when only prompt_embeds were given.
@@ -131,6 +135,10 @@ std::string whole_response(Endpoint endpoint, std::string_view id, std::string_v
 // Text of one chunk's or response's first choice (chat or completions), for clients of ours; nullopt when none.
 std::optional<std::string> text_of_chunk(std::string_view json);
 std::optional<std::string> text_of_response(std::string_view json);
+
+// ---- token ids ----
+// Of an engine's /tokenize ({"tokens":[…]}) or /render ({"token_ids":[…]}, or a list of such: the first).
+Result<std::vector<TokenId>> parse_token_ids(std::string_view json);
 
 // ---- models ----
 struct ModelEntry {

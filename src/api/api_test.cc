@@ -365,5 +365,25 @@ TEST(Paths, OnlyTheTwo) {
   EXPECT_EQ(path_of_endpoint(Endpoint::kCompletions), "/v1/completions");
 }
 
+TEST(TokenIds, AllThreeFormsOfEngines) {
+  EXPECT_THAT(*parse_token_ids(R"({"count":2,"tokens":[1,2],"token_strs":null})"), ::testing::ElementsAre(1, 2));
+  EXPECT_THAT(*parse_token_ids(R"({"request_id":"x","token_ids":[3]})"), ::testing::ElementsAre(3));
+  EXPECT_THAT(*parse_token_ids(R"([{"token_ids":[4,5]},{"token_ids":[6]}])"), ::testing::ElementsAre(4, 5));
+  for (const char* bad : {"", "[]", "{}", "7", R"({"tokens":7})", R"({"tokens":[-1]})", R"({"tokens":[1.5]})",
+                          R"({"tokens":[99999999999]})", R"({"tokens":["1"]})"}) {
+    EXPECT_FALSE(parse_token_ids(bad).ok()) << bad;
+  }
+}
+
+TEST(ParseRequest, TruncationSide) {
+  const auto side = [](std::string_view value) {
+    return parse_request(Endpoint::kCompletions, R"({"prompt":"x","truncation_side":)" + std::string(value) + "}");
+  };
+  EXPECT_EQ(side("\"left\"")->truncation_side, TruncationSide::kLeft);
+  EXPECT_EQ(side("\"right\"")->truncation_side, TruncationSide::kRight);
+  EXPECT_EQ(side("null")->truncation_side, std::nullopt);
+  for (const char* bad : {"\"up\"", "1", "\"\""}) EXPECT_FALSE(side(bad).ok()) << bad;
+}
+
 }  // namespace
 }  // namespace warmpath::api

@@ -36,6 +36,7 @@ enum class Field : std::uint8_t {
   kContinueFinalMessage,
   kAddSpecialTokens,
   kTruncatePromptTokens,
+  kTruncationSide,
   kPrompt,
   kPromptEmbeds,
   kCount,
@@ -60,6 +61,7 @@ constexpr std::array<std::string_view, static_cast<std::size_t>(Field::kCount)> 
                                                                                                "continue_final_message",
                                                                                                "add_special_tokens",
                                                                                                "truncate_prompt_tokens",
+                                                                                               "truncation_side",
                                                                                                "prompt",
                                                                                                "prompt_embeds"};
 
@@ -174,6 +176,7 @@ class Parser {
       case Field::kContinueFinalMessage: flag(request_.continue_final_message); return;
       case Field::kAddSpecialTokens: request_.add_special_tokens = scan_.boolean(); return;
       case Field::kTruncatePromptTokens: truncate(); return;
+      case Field::kTruncationSide: truncation_side(); return;
       case Field::kPrompt: prompt(); return;
       case Field::kPromptEmbeds:
         request_.has_media = true;
@@ -242,6 +245,12 @@ class Parser {
     const auto value = integer();
     if (value && *value < -1) scan_.fail("must be -1 or more");
     request_.truncate_prompt_tokens = value;
+  }
+
+  void truncation_side() {
+    const std::string side = scan_.string();
+    if (side != "left" && side != "right") return scan_.fail("must be \"left\" or \"right\"");
+    request_.truncation_side = side == "left" ? TruncationSide::kLeft : TruncationSide::kRight;
   }
 
   std::string_view slice_of(Kind kind, const char* otherwise) {

@@ -35,9 +35,22 @@ struct Asked {
   std::string topic;
   std::vector<std::string> aliases, adapters;
   std::uint32_t output_tokens_mean = 128;
-  bool no_events = false, no_prefix_caching = false, hash_bytes = false, hide_details = false;
+  bool no_events = false, no_prefix_caching = false, hash_bytes = false, hide_details = false, scale_out = false;
+  engine_server::FaultSet faults;
   config::Format format = config::Format::kTable;
 };
+
+Error no_such_fault(std::string_view name) {
+  std::vector<std::string_view> names;
+  std::string all;
+  for (const engine_server::FaultText& fault : engine_server::fault_texts()) {
+    names.push_back(fault.name);
+    all += (all.empty() ? "" : ", ") + std::string(fault.name);
+  }
+  const auto near = nearest_name(std::string(name), names);
+  return {ErrorKind::kInvalid, "takes no '" + std::string(name) + "'" +
+                                   (near ? "; did you mean '" + std::string(*near) + "'?" : "; there are " + all)};
+}
 
 std::optional<int> read_flags(std::span<const std::string> args, Asked& a) {
   config::Flags flags("engine", "one simulated vLLM-compatible engine: HTTP, KV events, metrics");
@@ -67,6 +80,15 @@ std::optional<int> read_flags(std::span<const std::string> args, Asked& a) {
   flags.toggle("no-prefix-caching", "reuse nothing", &a.no_prefix_caching);
   flags.toggle("hide-prompt-details", "as vLLM without --enable-prompt-tokens-details: no cached_tokens",
                &a.hide_details);
+  flags.toggle("enable-scale-out", "serve /v1/chat/completions/render and /v1/completions/render; 403 without",
+               &a.scale_out);
+  flags.custom_list("fault", "NAME", "misbehave on purpose, see below: what `warmpath doctor` should find",
+                    [&a](std::string_view name) -> Result<void> {
+                      const auto fault = engine_server::parse_fault(name);
+                      if (!fault) return no_such_fault(name);
+                      a.faults.add(*fault);
+                      return {};
+                    });
   flags.list("alias", "NAME", "a further name of the model", &a.aliases);
   flags.list("lora", "NAME[,PATH]", "an adapter", &a.adapters);
   flags.number("output-tokens-mean", "N", "mean length of an answer when the request sets none", &a.output_tokens_mean,
@@ -75,6 +97,13 @@ std::optional<int> read_flags(std::span<const std::string> args, Asked& a) {
   flags.example("warmpath engine --model demo --tokenizer data/demo_model --profile demo", "on 127.0.0.1:8000");
   flags.example("warmpath engine --listen 127.0.0.1:0 --model q --tokenizer DIR --dp 2 --speed 10 --format json",
                 "a free port, told as JSON; two ranks, ten times faster");
+  flags.example("warmpath engine --model demo --tokenizer data/demo_model --fault salt-ignored --fault draft-model",
+                "an engine with two faults");
+  std::string faults;
+  for (const engine_server::FaultText& fault : engine_server::fault_texts()) {
+    faults += (faults.empty() ? "Faults: " : "; ") + std::string(fault.name) + " (" + std::string(fault.meaning) + ")";
+  }
+  flags.note(faults + ".");
   flags.note(
       "KV-event ports are told by GET /kv_event_sources. Ctrl-C lets running requests end (30 s), again ends at once.");
   return flags.read(args);
@@ -137,6 +166,8 @@ Result<engine_server::Options> options_of(const Asked& a) {
   options.output_tokens_mean = a.output_tokens_mean;
   options.kv_events = a.no_events ? engine_server::KvEvents::kOff : engine_server::KvEvents::kPublish;
   options.prompt_details = a.hide_details ? engine_server::PromptDetails::kHide : engine_server::PromptDetails::kTell;
+  options.scale_out = a.scale_out ? engine_server::ScaleOut::kServe : engine_server::ScaleOut::kRefuse;
+  options.faults = a.faults;
   options.topic = a.topic;
   options.kv_events_port = a.events_port;
   options.kv_replay_port = a.replay_port;

@@ -13,6 +13,7 @@ constexpr std::array kCommands = {
     Command{"config check", "name every fault of a configuration file", run_config_check},
     Command{"serve", "the gateway: sends every request to the engine that holds its prefix", run_serve},
     Command{"engine", "one simulated vLLM-compatible engine: HTTP, KV events, metrics", run_engine},
+    Command{"doctor", "compare a live engine with what the router computes, name the cause of a mismatch", run_doctor},
     Command{"config docs", "print the page of all options", run_config_docs},
     Command{"blocks", "token ids -> the block hashes that an engine computes", run_blocks},
     Command{"events decode", "show what a KV-event payload says", run_events_decode},

@@ -51,6 +51,7 @@ int run_config_docs(std::span<const std::string> args);
 int run_config_check(std::span<const std::string> args);
 int run_engine(std::span<const std::string> args);
 int run_demo(std::span<const std::string> args);
+int run_doctor(std::span<const std::string> args);
 int run_events_decode(std::span<const std::string> args);
 int run_load(std::span<const std::string> args);
 int run_policies(std::span<const std::string> args);

@@ -75,6 +75,28 @@ Result<tokens::ModelFiles> read_model_folder(const std::string& folder) {
   return files;
 }
 
+std::vector<std::string> inexact_prompts(const tokens::ModelFiles& files, const tokens::Tokenizer& tokenizer,
+                                         const std::string& folder) {
+  std::vector<std::string> all;
+  if (!tokenizer.exactness().proven) all.push_back(tokenizer.exactness().why_not);
+  if (!tokenizer.has_chat_template()) {
+    all.push_back(io::file_exists(folder + "/tekken.json")
+                      ? "chats: no chat template, and tekken.json: engines render with Mistral's own tokenizer"
+                      : "chats: the folder has no chat template");
+  }
+  simdjson::dom::parser parser;
+  simdjson::dom::element config;
+  if (files.config_json && parser.parse(*files.config_json).get(config) == simdjson::SUCCESS) {
+    for (const char* key : {"vision_config", "audio_config", "image_token_id", "image_token_index"}) {
+      simdjson::dom::element value;
+      if (config[key].get(value) != simdjson::SUCCESS || value.is_null()) continue;
+      all.emplace_back("images and other media: their placeholders are the engine's to make");
+      break;
+    }
+  }
+  return all;
+}
+
 Result<std::shared_ptr<const tokens::Tokenizer>> load_model_folder(const std::string& folder) {
   auto files = read_model_folder(folder);
   if (!files.ok()) return std::move(files).error();

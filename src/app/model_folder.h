@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/base.h"
 #include "tokens/tokens.h"
@@ -13,6 +14,11 @@ namespace warmpath::app {
 // special_tokens_map.json and config.json. Errors name the file and the remedy. Limits: tokenizer.json 256 MB, the
 // others 16 MB each.
 Result<tokens::ModelFiles> read_model_folder(const std::string& folder);
+
+// Prompts that an engine makes of this model in another way than by tokenizer.json and the template, one sentence each:
+// chats rendered in code, Mistral's own tokenizer, media. For the log at start; empty for most models.
+std::vector<std::string> inexact_prompts(const tokens::ModelFiles& files, const tokens::Tokenizer& tokenizer,
+                                         const std::string& folder);
 
 // The same, loaded; an error names the folder. Cost: 0.05 to 0.7 s.
 Result<std::shared_ptr<const tokens::Tokenizer>> load_model_folder(const std::string& folder);

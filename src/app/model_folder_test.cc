@@ -61,6 +61,24 @@ class Folder : public ::testing::Test {
   std::string path;
 };
 
+TEST_F(Folder, SaysWhatOfAModelCannotBeComputedHere) {
+  copy_demo();
+  const auto said = [this] {
+    const auto files = read_model_folder(path).value();
+    return inexact_prompts(files, *tokens::Tokenizer::create(files).value(), path);
+  };
+  EXPECT_THAT(said(), ::testing::IsEmpty());
+  write("config.json", R"({"model_type":"deepseek_v32"})");
+  EXPECT_THAT(said(), ::testing::ElementsAre(HasSubstr("deepseek_v32 in code")));
+  write("config.json", R"({"model_type":"qwen3","vision_config":{},"image_token_id":7})");
+  EXPECT_THAT(said(), ::testing::ElementsAre(HasSubstr("images")));
+  write("config.json", R"({"model_type":"qwen3"})");
+  write("tokenizer_config.json", R"({"tokenizer_class":"PreTrainedTokenizerFast"})");
+  EXPECT_THAT(said(), ::testing::ElementsAre("chats: the folder has no chat template"));
+  write("tekken.json", "{}");
+  EXPECT_THAT(said(), ::testing::ElementsAre(HasSubstr("Mistral's own tokenizer")));
+}
+
 TEST_F(Folder, NamesWhatIsMissingAndTheRemedy) {
   EXPECT_THAT(load_error(), ::testing::AllOf(HasSubstr(path + "/tokenizer.json"), HasSubstr("copy it")));
   write("tekken.json", "{}");

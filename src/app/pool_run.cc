@@ -18,6 +18,7 @@ constexpr Duration kProofWarnEvery = std::chrono::minutes(5);
 constexpr std::uint64_t kProofRequestsMin = 50;
 constexpr double kProofShare = 0.05;    // of a mean prompt
 constexpr double kProofTokensMin = 64;  // below that nothing is lost by being wrong
+constexpr Duration kAskWarnEvery = std::chrono::minutes(1);
 constexpr Duration kEngineWatch = std::chrono::milliseconds(500);
 constexpr Duration kSurveyMax = std::chrono::seconds(3);
 
@@ -49,10 +50,13 @@ Result<void> PoolRun::load(std::string name) {
   policy_ = *policy;
   mode_ = policy_->name();
   if (!config_.tokenizer.empty()) {
-    auto loaded = load_model_folder(config_.tokenizer);
-    if (!loaded.ok()) return loaded.error();
+    auto files = read_model_folder(config_.tokenizer);
+    if (!files.ok()) return files.error();
+    auto loaded = tokens::Tokenizer::create(*files);
+    if (!loaded.ok()) return Error{loaded.error().kind, config_.tokenizer + ": " + loaded.error().message};
     tokenizer_ = std::move(loaded).value();
-  } else if (policy_->needs() == schedule::Needs::kExact) {
+    inexact_ = inexact_prompts(*files, *tokenizer_, config_.tokenizer);
+  } else if (policy_->needs() == schedule::Needs::kExact && config_.ask_engine == config::AskEngine::kNever) {
     policy_ = *schedule::find_policy("approximate");
     mode_ = "approximate: " + std::string((*policy)->name()) + " needs the model's tokenizer (--tokenizer DIR)";
   }
@@ -66,6 +70,12 @@ Result<void> PoolRun::load(std::string name) {
   options.aliases = config_.aliases;
   options.arrivals_max = gateway_.limits.requests_max;
   options.usage = gateway_.include_usage ? api::UsageSplice::kAdd : api::UsageSplice::kKeep;
+  if (policy_->needs() == schedule::Needs::kExact) {
+    options.ask.when = static_cast<proxy::AskEngine>(config_.ask_engine);
+    options.ask.deadline = config_.ask_timeout;
+    options.ask.cache_bytes_max = config_.ask_cache_bytes_max;
+    options.ask.ids_doubt = tokenizer_ ? tokenizer_->exactness().why_not : "no tokenizer";
+  }
   // Nothing is routed before engines are known, and those come from the ingest.
   options.routed = [this](EngineId engine, std::uint64_t prompt_tokens) { ingest_->routed(engine, prompt_tokens); };
   pool_ = std::make_unique<proxy::Pool>(std::move(options), registry_, control_);
@@ -142,7 +152,10 @@ void PoolRun::start_with(std::uint32_t block_tokens) {
   proof_timer_ = control_.after(kProofInterval, [this] { watch_proofs(); });
 }
 
-bool PoolRun::follows_events() const { return tokenizer_ && policy_->needs() == schedule::Needs::kExact; }
+bool PoolRun::follows_events() const {
+  const bool ids = tokenizer_ != nullptr || config_.ask_engine != config::AskEngine::kNever;
+  return ids && policy_->needs() == schedule::Needs::kExact;
+}
 
 blocks::KeySpace PoolRun::space(std::uint32_t block_tokens) const {
   return {secret_, config_.model.empty() ? name_ : config_.model, block_tokens};
@@ -168,10 +181,52 @@ void PoolRun::start_brain(std::uint32_t block_tokens) {
                         {"mode", std::string_view(mode_)},
                         {"block_tokens", std::uint64_t{block_tokens}},
                         {"tokenizer", std::string_view(config_.tokenizer)}});
-    if (tokenizer_ && !tokenizer_->exactness().proven) {
-      log_->warn("tokenizer_unproven", {{"pool", std::string_view(name_)}, {"why", tokenizer_->exactness().why_not}});
-    }
+    if (policy_->needs() == schedule::Needs::kExact) tell_inexact();
   }
+}
+
+// A prompt that cannot be exact is a silent miss unless it is said.
+void PoolRun::tell_inexact() {
+  const bool asks = config_.ask_engine != config::AskEngine::kNever;
+  for (const std::string& why : inexact_) {
+    log_->warn("prompts_inexact", {{"pool", std::string_view(name_)},
+                                   {"why", std::string_view(why)},
+                                   {"then", std::string_view(asks ? "the engines are asked for ids (ask_engine)"
+                                                                  : "matched by what is computed here; check it with "
+                                                                    "`warmpath doctor`, or set ask_engine")}});
+  }
+}
+
+// For /ready and /engines; empty: nothing is asked.
+std::string PoolRun::asking_text() const {
+  if (pool_->options().ask.when == proxy::AskEngine::kNever) return {};
+  const proxy::AskCounts counts = pool_->asked();
+  std::string text = "; engines are asked for ids";
+  if (counts.failed() == 0) return text;
+  text += ", approximate for " + std::to_string(counts.failed()) + " prompts (";
+  bool first = true;
+  for (std::size_t i = 0; i < proxy::kAskOutcomes; ++i) {
+    const auto outcome = static_cast<proxy::AskOutcome>(i);
+    const bool good = outcome == proxy::AskOutcome::kTold || outcome == proxy::AskOutcome::kKnown;
+    if (good || counts.of(outcome) == 0) continue;
+    text +=
+        (first ? "" : ", ") + std::string(proxy::ask_outcome_name(outcome)) + " " + std::to_string(counts.of(outcome));
+    first = false;
+  }
+  return text + ")";
+}
+
+// Falling back to guesses is said, once a minute at most.
+void PoolRun::watch_asking() {
+  const std::uint64_t failed = pool_->asked().failed();
+  const bool due = asks_failed_told_ == 0 || control_.now() - asks_failed_told_at_ >= kAskWarnEvery;
+  if (failed == asks_failed_told_ || !due || log_ == nullptr) return;
+  log_->warn("ids_not_told", {{"pool", std::string_view(name_)},
+                              {"prompts", failed - asks_failed_told_},
+                              {"why", asking_text().substr(2)},
+                              {"then", std::string_view("these prompts are matched approximately")}});
+  asks_failed_told_ = failed;
+  asks_failed_told_at_ = control_.now();
 }
 
 void PoolRun::engine_found(ingest::Found engine) {
@@ -195,6 +250,7 @@ void PoolRun::warned(std::string_view event, std::string_view engine, std::strin
 // One line an engine when it is first known and whenever its state changes: the start-up summary, kept up to date.
 void PoolRun::watch_engines() {
   for (const ingest::EngineStatus& status : ingest_->status()) tell(status);
+  watch_asking();
   engine_timer_ = control_.after(kEngineWatch, [this] { watch_engines(); });
 }
 
@@ -239,12 +295,12 @@ void PoolRun::watch_proofs() {
     doubt.differs = differs;
     if (!differs || !due || log_ == nullptr) continue;
     doubt.warned_at = control_.now();
-    log_->warn("cached_tokens_differ", {{"pool", std::string_view(name_)},
-                                        {"engine", std::string_view(engine->info.name)},
-                                        {"error_tokens_recent", proof.absolute_error_tokens_recent},
-                                        {"allowed_tokens", allowed},
-                                        {"remedy", std::string_view("compare tokenizer, template and block size with "
-                                                                    "the engine's; see docs/operations.md")}});
+    log_->warn("cached_tokens_differ",
+               {{"pool", std::string_view(name_)},
+                {"engine", std::string_view(engine->info.name)},
+                {"error_tokens_recent", proof.absolute_error_tokens_recent},
+                {"allowed_tokens", allowed},
+                {"remedy", std::string_view("run `warmpath doctor` against it, see docs/operations.md")}});
   }
   proof_timer_ = control_.after(kProofInterval, [this] { watch_proofs(); });
 }
@@ -253,7 +309,7 @@ admin::PoolReport PoolRun::report(std::size_t decisions_max) const {
   admin::PoolReport out;
   out.name = name_;
   out.model = config_.model;
-  out.mode = mode_;
+  out.mode = mode_ + asking_text();
   out.started = pool_->started();
   out.snapshot = pool_->snapshot(decisions_max);
   if (out.model.empty()) {

@@ -43,6 +43,9 @@ class PoolRun final : public ingest::Sink {
   blocks::KeySpace space(std::uint32_t block_tokens) const;
   void watch_proofs();
   void tell(const ingest::EngineStatus& status);
+  void tell_inexact();
+  std::string asking_text() const;
+  void watch_asking();
   void watch_engines();
 
   // ingest::Sink
@@ -64,6 +67,9 @@ class PoolRun final : public ingest::Sink {
   std::string mode_;  // the policy's name, or what it fell to and why
   const schedule::Policy* policy_ = nullptr;
   std::shared_ptr<const tokens::Tokenizer> tokenizer_;
+  std::vector<std::string> inexact_;    // prompts that cannot be exact, one sentence each
+  std::uint64_t asks_failed_told_ = 0;  // of the pool's count: in the log already
+  Instant asks_failed_told_at_;
   std::vector<ingest::EngineAddress> engines_;
   std::uint64_t secret_ = 0;
   std::unique_ptr<index::Index> index_;

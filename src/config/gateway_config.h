@@ -27,6 +27,9 @@ struct EngineConfig {
   std::vector<std::string> adapters;  // LoRA names it serves beside the pool's model, when it cannot be asked
 };
 
+// When an engine is asked for a prompt's ids (/render, /tokenize) instead of taking ours.
+enum class AskEngine : std::uint8_t { kNever, kWhenInexact, kAlways };
+
 struct PoolConfig {
   std::string model;                 // name in requests; empty: what the engines say
   std::vector<std::string> aliases;  // further names for it
@@ -35,7 +38,10 @@ struct PoolConfig {
   std::uint32_t block_tokens = 0;  // router block; 0: greatest common divisor of the engines', at least 16
   std::string secret_file;         // keys the block keys; empty: drawn at start
   std::uint64_t seed = 0;          // of the pool's random streams
-  std::uint64_t guess_tokens = 0;  // capacity of an engine's guesses; 0: its KV cache's
+  AskEngine ask_engine = AskEngine::kNever;
+  Duration ask_timeout = std::chrono::seconds(1);
+  std::uint64_t ask_cache_bytes_max = 64u << 20;  // of ids that were told
+  std::uint64_t guess_tokens = 0;                 // capacity of an engine's guesses; 0: its KV cache's
   std::vector<EngineConfig> engines;
 };
 

@@ -79,6 +79,18 @@ TEST(GatewayYaml, ReadsAWholeFile) {
 }
 
 // Golden: what a user sees.
+TEST(GatewayYaml, ReadsWhenEnginesAreAskedForIds) {
+  GatewayConfig c;
+  const std::string head = "pools:\n  - engines: [\"http://a:8000\"]\n    ask_engine: ";
+  ASSERT_EQ(to_text(read_gateway_yaml(head + "when-inexact\n    ask_timeout: 300ms\n    ask_cache_bytes_max: 1MiB\n",
+                                      "w.yaml", kAllowed, c)),
+            "");
+  EXPECT_EQ(c.pools[0].ask_engine, AskEngine::kWhenInexact);
+  EXPECT_EQ(c.pools[0].ask_timeout, std::chrono::milliseconds(300));
+  EXPECT_EQ(c.pools[0].ask_cache_bytes_max, 1u << 20);
+  EXPECT_THAT(faults_of(head + "sometimes\n"), HasSubstr("when-inexact"));
+}
+
 TEST(GatewayYaml, NamesEveryFaultWithLineKeyAndWhatIsAllowed) {
   EXPECT_EQ(faults_of(R"(lisen: 0.0.0.0:8000
 admin_listen: 8081

@@ -7,6 +7,7 @@ namespace {
 
 constexpr std::array<std::string_view, 4> kLevels = {"debug", "info", "warning", "error"};
 constexpr std::array<std::string_view, 2> kFormats = {"text", "json"};
+constexpr std::array<std::string_view, 3> kAskWhen = {"never", "when-inexact", "always"};
 constexpr std::uint64_t kDayMs = 86'400'000;
 constexpr std::uint64_t kAny = std::uint64_t{1} << 53;
 
@@ -292,6 +293,29 @@ constexpr std::array kPoolRows = {
            kAny,
            "seed of the pool's random choices",
            [](P& c) -> Field { return &c.seed; },
+           {}},
+    Row<P>{
+        "ask_engine", "ask-engine", Kind::kChoice, "never|when-inexact|always", 0, 0,
+        "when an engine is asked for a prompt's ids (/render, else /tokenize): when-inexact where the tokenizer folder "
+        "cannot give them or is not known to give the engine's",
+        [](P& c) -> Field { return &c.ask_engine; }, kAskWhen},
+    Row<P>{"ask_timeout",
+           "ask-timeout",
+           Kind::kTime,
+           "TIME",
+           1,
+           kDayMs,
+           "how long an engine may take to tell ids; then the prompt is matched approximately",
+           [](P& c) -> Field { return &c.ask_timeout; },
+           {}},
+    Row<P>{"ask_cache_bytes_max",
+           "",
+           Kind::kSize,
+           "SIZE",
+           0,
+           std::uint64_t{16} << 30,
+           "memory for ids that engines told, for ten minutes each",
+           [](P& c) -> Field { return &c.ask_cache_bytes_max; },
            {}},
     Row<P>{"guess_tokens",
            "guess-tokens",

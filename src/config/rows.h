@@ -32,7 +32,7 @@ enum class Kind : std::uint8_t {
 
 // Where a row's value lives.
 using Field = std::variant<std::string*, std::uint64_t*, std::uint32_t*, Duration*, bool*, LogLevel*, LogFormat*,
-                           std::vector<std::string>*, std::optional<KvSource>*>;
+                           AskEngine*, std::vector<std::string>*, std::optional<KvSource>*>;
 
 template <class Owner>
 struct Row {

@@ -89,6 +89,8 @@ Result<void> set_choice(const Rule& rule, const Field& field, std::string_view t
   const auto at = std::find(rule.words.begin(), rule.words.end(), text) - rule.words.begin();
   if (auto* const* level = std::get_if<LogLevel*>(&field)) {
     **level = static_cast<LogLevel>(at);
+  } else if (auto* const* ask = std::get_if<AskEngine*>(&field)) {
+    **ask = static_cast<AskEngine>(at);
   } else {
     as<LogFormat>(field) = static_cast<LogFormat>(at);
   }
@@ -173,9 +175,14 @@ std::string field_text(const Rule& rule, const Field& field) {
     case Kind::kTime: return duration_text(as<Duration>(field));
     case Kind::kSwitch: return as<bool>(field) ? "true" : "false";
     case Kind::kChoice: {
-      const auto* const* level = std::get_if<LogLevel*>(&field);
-      const auto at =
-          level != nullptr ? static_cast<std::size_t>(**level) : static_cast<std::size_t>(as<LogFormat>(field));
+      std::size_t at = 0;
+      if (const auto* const* level = std::get_if<LogLevel*>(&field)) {
+        at = static_cast<std::size_t>(**level);
+      } else if (const auto* const* ask = std::get_if<AskEngine*>(&field)) {
+        at = static_cast<std::size_t>(**ask);
+      } else {
+        at = static_cast<std::size_t>(as<LogFormat>(field));
+      }
       return std::string(rule.words[at]);
     }
     case Kind::kKvEvents: {

@@ -58,6 +58,9 @@ Result<Profile> find_profile(std::span<const Profile> profiles, std::string_view
 // How events carry hashes: vLLM's VLLM_KV_EVENTS_USE_INT_BLOCK_HASHES, 1 (default) or 0.
 enum class HashForm : std::uint8_t { kInteger, kBytes };
 
+// What becomes of the last matched block of a prefix hit.
+enum class LastHit : std::uint8_t { kKept, kDropped };
+
 struct ModelOptions {
   Profile profile;
   double speed = 1.0;  // 10: ten times faster than the profile
@@ -66,6 +69,8 @@ struct ModelOptions {
   std::uint32_t rank = 0;
   bool prefix_caching = true;
   HashForm hash_form = HashForm::kInteger;
+  // As vLLM up to 0.32 with a draft model (EAGLE, MTP): the last matched block of every hit is computed again.
+  LastHit last_hit = LastHit::kKept;
   std::uint32_t requests_max = 100'000;  // waiting and running together: beyond it add() answers kExhausted
 };
 

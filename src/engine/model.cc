@@ -129,9 +129,10 @@ void Model::Impl::find_prefix(Live& live) {
   for (std::uint32_t i = 0; i < blocks_max; ++i) {
     extend_digests(live, i + 1);
     const auto block = pool.find(blocks::event_hash(options.scheme, live.digests[i]));
-    if (!block) return;
+    if (!block) break;
     hits.push_back(*block);
   }
+  if (options.last_hit == LastHit::kDropped && !hits.empty()) hits.pop_back();
 }
 
 // Takes the blocks for `tokens` more tokens; with `admission` (the request holds none yet) the prefix in `hits` is

@@ -261,6 +261,19 @@ TEST(Model, WithoutPrefixCachingNothingIsStoredOrFound) {
   EXPECT_THAT(driver.run(), IsEmpty());
 }
 
+TEST(Model, WithADraftModelTheLastMatchedBlockOfAHitIsComputedAgain) {
+  ModelOptions options = small_options(4, 100);
+  options.last_hit = LastHit::kDropped;
+  Driver driver(options);
+  driver.add(1, range(0, 17), {900});
+  driver.run();
+  driver.add(2, range(0, 17), {900});
+  driver.add(3, range(0, 7), {900});
+  driver.run();
+  EXPECT_EQ(driver.outcomes[2].cached_tokens, 12u) << "four blocks match";
+  EXPECT_EQ(driver.outcomes[3].cached_tokens, 0u) << "one block matches";
+}
+
 TEST(Model, RequestsOfOneStepShareWhatTheFirstStores) {
   Driver driver(small_options(4, 50, 64));
   driver.add(1, range(100, 13), range(500, 1));

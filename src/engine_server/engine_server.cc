@@ -34,6 +34,18 @@ void refuse(http::Exchange& exchange, const Refusal& refusal) {
   respond_json(exchange, refusal.status, refusal_body(refusal));
 }
 
+// Faults that are settings of their own.
+void set_faults(Options& options) {
+  const FaultSet& faults = options.faults;
+  if (faults.has(Fault::kNoPrefixCaching)) options.engine.prefix_caching = false;
+  if (faults.has(Fault::kDraftModel)) options.engine.last_hit = engine::LastHit::kDropped;
+  if (faults.has(Fault::kNoEvents)) options.kv_events = KvEvents::kOff;
+  if (faults.has(Fault::kNoCachedTokens)) options.prompt_details = PromptDetails::kHide;
+}
+
+// Where nothing listens: tcpmux, which nobody has used for decades.
+std::string dead_endpoint(const std::string& endpoint) { return endpoint.substr(0, endpoint.rfind(':')) + ":1"; }
+
 Result<void> check(const Options& options) {
   const auto invalid = [](std::string what) { return Error{ErrorKind::kInvalid, std::move(what)}; };
   if (options.model.empty()) return invalid("an engine needs a model name: give --model NAME");
@@ -84,6 +96,9 @@ struct EngineServer::Impl {
   std::int64_t created_at = 0;
   std::unique_ptr<http::HttpListener> listener;  // last: closed before what it calls
 
+  std::string published_topic() const {
+    return options.topic + (options.faults.has(Fault::kEventsTopic) ? "-elsewhere" : "");
+  }
   Result<void> open_rank(std::uint32_t rank);
   Result<void> listen();
   JobContext context() const {
@@ -92,6 +107,7 @@ struct EngineServer::Impl {
 
   void serve(const ExchangePtr& exchange);
   void complete(const ExchangePtr& exchange, api::Endpoint endpoint);
+  void render(const ExchangePtr& exchange, api::Endpoint endpoint);
   std::variant<std::uint32_t, Refusal> rank_of(const http::RequestHead& head);
   void generate(const ExchangePtr& exchange, Job job, std::uint32_t rank);
   std::string response_id(const http::RequestHead& head, api::Endpoint endpoint);
@@ -116,7 +132,7 @@ Result<void> EngineServer::Impl::open_rank(std::uint32_t rank) {
     auto opened = Publisher::open(loop, {.ip = options.listen.ip,
                                          .port = port(options.kv_events_port),
                                          .replay_port = port(options.kv_replay_port),
-                                         .topic = options.topic,
+                                         .topic = published_topic(),
                                          .rank = rank,
                                          .buffer_steps = options.buffer_steps});
     if (!opened) return opened.error();
@@ -124,7 +140,9 @@ Result<void> EngineServer::Impl::open_rank(std::uint32_t rank) {
     sources.push_back({publisher->endpoint(), publisher->replay_endpoint()});
   }
   OneRank one;
-  one.metrics = std::make_unique<RankMetrics>(registry, options.model, model_options, options.ranks);
+  engine::ModelOptions told = model_options;
+  if (options.faults.has(Fault::kBlockSize)) told.profile.block_tokens *= 2;
+  one.metrics = std::make_unique<RankMetrics>(registry, options.model, told, options.ranks);
   Rank::Callbacks callbacks;
   callbacks.emitted = [this, rank](const engine::Emitted& e, Instant now) { emitted(rank, e, now); };
   callbacks.stepped = [page = one.metrics.get()](const engine::StepPlan& plan) { page->stepped(plan); };
@@ -163,6 +181,10 @@ void EngineServer::Impl::serve(const ExchangePtr& exchange) {
       {"/v1/chat/completions", "POST",
        [](Impl& i, const ExchangePtr& e) { i.complete(e, api::Endpoint::kChatCompletions); }},
       {"/v1/completions", "POST", [](Impl& i, const ExchangePtr& e) { i.complete(e, api::Endpoint::kCompletions); }},
+      {"/v1/chat/completions/render", "POST",
+       [](Impl& i, const ExchangePtr& e) { i.render(e, api::Endpoint::kChatCompletions); }},
+      {"/v1/completions/render", "POST",
+       [](Impl& i, const ExchangePtr& e) { i.render(e, api::Endpoint::kCompletions); }},
       {"/v1/models", "GET", [](Impl& i, const ExchangePtr& e) { i.models(e); }},
       {"/tokenize", "POST", [](Impl& i, const ExchangePtr& e) { i.tokenize(e); }},
       {"/metrics", "GET", [](Impl& i, const ExchangePtr& e) { i.metrics(e); }},
@@ -192,12 +214,22 @@ void EngineServer::Impl::serve(const ExchangePtr& exchange) {
 void EngineServer::Impl::tokenize(const ExchangePtr& exchange) {
   const auto prepared = prepare_tokenize(context(), exchange->body());
   if (const auto* refusal = std::get_if<Refusal>(&prepared)) return refuse(*exchange, *refusal);
-  const auto& tokens = std::get<0>(prepared);
+  const Tokenized& made = std::get<Tokenized>(prepared);
   JsonWriter json;
-  json.object().member("count", static_cast<std::uint64_t>(tokens.size()));
+  json.object().member("count", static_cast<std::uint64_t>(made.ids.size()));
   json.member("max_model_len", options.engine.profile.model_tokens_max).key("tokens").array();
-  for (const TokenId id : tokens) json.value(id);
-  json.end().key("token_strs").null().end();
+  for (const TokenId id : made.ids) json.value(id);
+  json.end().key("token_strs");
+  if (made.tell_texts) {
+    json.array();
+    for (const TokenId& id : made.ids) {
+      const auto text = tokenizer->decode({&id, 1}, tokens::SpecialText::kKeep);
+      json.value(text ? std::string_view(*text) : std::string_view());
+    }
+    json.end().end();
+  } else {
+    json.null().end();
+  }
   respond_json(*exchange, 200, json.text());
 }
 
@@ -226,7 +258,9 @@ void EngineServer::Impl::event_sources(const ExchangePtr& exchange) {
   json.object();
   for (std::size_t rank = 0; rank < sources.size(); ++rank) {
     json.key(std::to_string(rank)).object().member("enable_kv_cache_events", true).member("publisher", "zmq");
-    json.member("endpoint", sources[rank].endpoint).member("replay_endpoint", sources[rank].replay_endpoint);
+    const bool dead = options.faults.has(Fault::kEventsPort);
+    json.member("endpoint", dead ? dead_endpoint(sources[rank].endpoint) : sources[rank].endpoint)
+        .member("replay_endpoint", sources[rank].replay_endpoint);
     json.member("buffer_steps", options.buffer_steps).member("hwm", kHighWater);
     json.member("max_queue_size", kHighWater).member("topic", options.topic).end();
   }
@@ -254,6 +288,18 @@ void EngineServer::Impl::complete(const ExchangePtr& exchange, api::Endpoint end
   auto prepared = prepare_job(context(), endpoint, exchange->body());
   if (const auto* refusal = std::get_if<Refusal>(&prepared)) return refuse(*exchange, *refusal);
   generate(exchange, std::move(std::get<Job>(prepared)), std::get<0>(rank));
+}
+
+void EngineServer::Impl::render(const ExchangePtr& exchange, api::Endpoint endpoint) {
+  if (options.scale_out == ScaleOut::kRefuse) {
+    return refuse(*exchange, {.status = 403,
+                              .message = "Scale-out endpoints are disabled. Restart vllm serve with "
+                                         "--enable-scale-out to enable them.",
+                              .type = "PermissionDeniedError"});
+  }
+  const auto prepared = prepare_job(context(), endpoint, exchange->body());
+  if (const auto* refusal = std::get_if<Refusal>(&prepared)) return refuse(*exchange, *refusal);
+  respond_json(*exchange, 200, render_body(std::get<Job>(prepared), response_id(exchange->head(), endpoint)));
 }
 
 // The pinned rank, else the next one: vLLM 0.32 with data parallel 2 alternates.
@@ -308,6 +354,7 @@ void EngineServer::Impl::generate(const ExchangePtr& exchange, Job job, std::uin
       request.lora = job.adapter.name;
       request.lora_path = job.adapter.path;
       request.salt = job.salt;
+      request.report = job.report;
       if (auto added = one.rank->add(std::move(request), at); !added) {
         refused = refusal_of(added.error());
         continue;
@@ -391,6 +438,7 @@ void EngineServer::Impl::cancel(std::uint64_t number) {
 Result<std::unique_ptr<EngineServer>> EngineServer::create(io::Loop& loop, Options options,
                                                            std::shared_ptr<const tokens::Tokenizer> tokenizer) {
   if (auto checked = check(options); !checked) return checked.error();
+  set_faults(options);
   auto writer = OutputWriter::create(*tokenizer, options.output_seed, options.words, options.output_tokens_mean);
   if (!writer) return writer.error();
   // As vLLM, which wants the whole context of one request to fit: never more than the KV cache holds.

@@ -5,8 +5,9 @@
 //   std::cerr << (*server)->address().text();
 //   loop.run();
 //
-// Paths: /v1/chat/completions, /v1/completions (streams and whole answers), /v1/models, /tokenize, /health,
-// /ping, /version, /load, /metrics, /kv_event_sources, POST /reset_prefix_cache. Each data-parallel rank is a model, an
+// Paths: /v1/chat/completions, /v1/completions (streams and whole answers), each with /render behind (403 unless
+// scale_out), /v1/models, /tokenize, /health, /ping, /version, /load, /metrics, /kv_event_sources,
+// POST /reset_prefix_cache. Each data-parallel rank is a model, an
 // event publisher and a replay socket of its own; header X-data-parallel-rank pins one, without it requests alternate.
 //
 // What it generates: words that encode back to their own ids, drawn from (seed, prompt), so that every engine with the
@@ -19,6 +20,8 @@
 // stands still instead of letting lag distort what it reports: warmpath_engine_slipped_seconds_total counts that.
 // A request with header `x-warmpath-timing: 1` gets "warmpath":{"ttft_ms","queue_ms","e2e_ms"} beside `usage`.
 //
+// vllm_xargs {"kv_cache_report_mode": "full"} in a request announces its reused prefix again, from token 0.
+//
 // Thread rule: one Loop's thread. Errors have vLLM's JSON shapes. Prompts are encoded on the loop's thread.
 #pragma once
 
@@ -30,6 +33,7 @@
 
 #include "base/base.h"
 #include "engine/engine.h"
+#include "engine_server/faults.h"  // IWYU pragma: export
 #include "http/http.h"
 #include "io/io.h"
 #include "tokens/tokens.h"
@@ -44,6 +48,8 @@ struct Adapter {
 enum class KvEvents : std::uint8_t { kPublish, kOff };
 // vLLM tells cached_tokens in `usage` only with --enable-prompt-tokens-details.
 enum class PromptDetails : std::uint8_t { kTell, kHide };
+// vLLM serves /render only with --enable-scale-out.
+enum class ScaleOut : std::uint8_t { kRefuse, kServe };
 
 struct Options {
   io::Address listen{"127.0.0.1", 8000};
@@ -58,6 +64,8 @@ struct Options {
   std::uint32_t words = 512;  // distinct ones it speaks with
   KvEvents kv_events = KvEvents::kPublish;
   PromptDetails prompt_details = PromptDetails::kTell;
+  ScaleOut scale_out = ScaleOut::kRefuse;
+  FaultSet faults;
   std::string topic;
   std::uint16_t kv_events_port = 0;  // rank r at port + r; 0: free ones
   std::uint16_t kv_replay_port = 0;

@@ -186,6 +186,8 @@ TEST_F(EngineServerTest, SmallPathsAnswerAsVllm) {
   EXPECT_EQ((*models)[2].parent, "tiny");
   const Answer tokenized = ask("POST", "/tokenize", R"({"model":"tiny","prompt":"!?"})");
   EXPECT_EQ(tokenized.body, R"({"count":2,"max_model_len":3997,"tokens":[33,63],"token_strs":null})");
+  const Answer texts = ask("POST", "/tokenize", R"({"prompt":"babo!","return_token_strs":true})");
+  EXPECT_THAT(texts.body, HasSubstr(R"("token_strs":["babo","!"])"));
 
   const Answer wrong_method = ask("GET", "/v1/chat/completions");
   EXPECT_EQ(wrong_method.status, 405);
@@ -195,6 +197,56 @@ TEST_F(EngineServerTest, SmallPathsAnswerAsVllm) {
   const Answer unknown = ask("POST", "/v1/embeddings", "{}");
   EXPECT_EQ(unknown.status, 404);
   EXPECT_EQ(unknown.body, R"({"detail":"Not Found"})");
+}
+
+// Shapes, status and message as recorded from vLLM 0.32.
+TEST_F(EngineServerTest, RenderingIsForbiddenUnlessSwitchedOn) {
+  open();
+  const Answer refused = ask("POST", "/v1/chat/completions/render", chat_body({message("user", "babo")}, ""));
+  EXPECT_EQ(refused.status, 403);
+  EXPECT_EQ(refused.body,
+            R"({"error":{"message":"Scale-out endpoints are disabled. Restart vllm serve with --enable-scale-out to )"
+            R"(enable them.","type":"PermissionDeniedError","param":null,"code":403}})");
+  EXPECT_EQ(ask("POST", "/v1/completions/render", R"({"prompt":"babo"})").status, 403);
+}
+
+TEST_F(EngineServerTest, RenderingTellsWhatAnAnswerWouldBeMadeOf) {
+  options.scale_out = ScaleOut::kServe;
+  open();
+  const std::string body = chat_body({message("user", "babo dido")}, R"(,"cache_salt":"s","max_tokens":7)");
+  const Answer rendered = ask("POST", "/v1/chat/completions/render", body);
+  ASSERT_EQ(rendered.status, 200) << rendered.body;
+  simdjson::dom::parser parser;
+  const element one = parser.parse(rendered.body);
+  std::vector<TokenId> ids;
+  for (const auto id : one["token_ids"].get_array()) ids.push_back(static_cast<TokenId>(id.get_uint64().value()));
+  EXPECT_EQ(*tokenizer->decode(ids, tokens::SpecialText::kKeep),
+            "<|start|>user\nbabo dido<|end|>\n<|start|>assistant\n");
+  EXPECT_EQ(std::string_view(one["cache_salt"]), "s");
+  EXPECT_EQ(std::string_view(one["model"]), "tiny");
+  EXPECT_TRUE(std::string_view(one["request_id"]).starts_with("chatcmpl-"));
+  EXPECT_EQ(one["sampling_params"]["max_tokens"].get_uint64().value(), 7u);
+  EXPECT_EQ(api::find_usage(chat(body).body)->prompt_tokens, ids.size());
+
+  const Answer list = ask("POST", "/v1/completions/render", R"({"prompt":["!","??"]})");
+  const element both = parser.parse(list.body);
+  ASSERT_EQ(both.get_array().size(), 2u) << list.body;
+  EXPECT_EQ(both.at(1)["token_ids"].get_array().size(), 2u);
+  EXPECT_EQ(ask("POST", "/v1/chat/completions/render", R"({"model":"nope","messages":[]})").status, 400);
+}
+
+TEST_F(EngineServerTest, AFullReportIsAskedForInTheRequest) {
+  open();
+  const std::string more = R"(,"max_tokens":1,"vllm_xargs":{"kv_cache_report_mode":)";
+  chat(chat_body({message("user", "babo dido")}, more + "\"incremental\"}"));
+  const std::size_t before = replayed(0).size();
+  chat(chat_body({message("user", "babo dido")}, more + "\"full\"}"));
+  const auto batches = replayed(0);
+  ASSERT_EQ(batches.size(), before + 1);
+  const auto& stored = std::get<blocks::BlockStored>(batches.back().events.front());
+  EXPECT_FALSE(stored.parent_block_hash.has_value());
+  const auto& first = std::get<blocks::BlockStored>(batches.front().events.front());
+  EXPECT_EQ(stored.block_hashes.front(), first.block_hashes.front());
 }
 
 TEST_F(EngineServerTest, AWholeChatTellsTextAndUsage) {

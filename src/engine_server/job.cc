@@ -1,6 +1,8 @@
 // Messages and shapes follow what vLLM 0.32 answers (tests/golden/api, "bad requests").
 #include "engine_server/job.h"
 
+#include <simdjson.h>
+
 #include <algorithm>
 
 namespace warmpath::engine_server {
@@ -56,10 +58,13 @@ Result<std::vector<TokenId>> encode_chat(const JobContext& context, const api::R
   chat.add_generation_prompt = request.add_generation_prompt && !request.continue_final_message;
   chat.continue_final_message = request.continue_final_message;
   chat.now_unix_seconds = context.now_unix_seconds;
-  if (!request.add_special_tokens.value_or(false)) return context.tokenizer.encode_chat(chat);
+  const bool add = request.add_special_tokens.value_or(false);
+  if (!add && context.options.faults.empty()) return context.tokenizer.encode_chat(chat);
   auto text = context.tokenizer.render_chat(chat);
   if (!text) return text.error();
-  return context.tokenizer.encode(*text, tokens::SpecialTokens::kAdd);
+  return encoded_with(context.options.faults, context.tokenizer,
+                      rendered_with(context.options.faults, std::move(*text)),
+                      add ? tokens::SpecialTokens::kAdd : tokens::SpecialTokens::kNone);
 }
 
 Result<std::vector<TokenId>> encode_prompt(const JobContext& context, const api::Request& request,
@@ -73,17 +78,19 @@ Result<std::vector<TokenId>> encode_prompt(const JobContext& context, const api:
     return *ids;
   }
   const bool add = request.add_special_tokens.value_or(true);
-  return context.tokenizer.encode(std::get<std::string>(prompt),
-                                  add ? tokens::SpecialTokens::kAdd : tokens::SpecialTokens::kNone);
+  return encoded_with(context.options.faults, context.tokenizer, std::get<std::string>(prompt),
+                      add ? tokens::SpecialTokens::kAdd : tokens::SpecialTokens::kNone);
 }
 
-// Cut on the tokenizer's own side; -1 stands for the model's limit.
+// Cut on the left unless the request says otherwise (seen at vLLM 0.32: its tokenizers are set so, whatever their files
+// say); -1 stands for the model's limit, less one token where the answer's length is limited.
 void truncate(const JobContext& context, const api::Request& request, std::vector<TokenId>& ids) {
   if (!request.truncate_prompt_tokens) return;
   const std::int64_t asked = *request.truncate_prompt_tokens;
-  const std::uint64_t most = asked < 0 ? context.model_tokens_max : static_cast<std::uint64_t>(asked);
+  const std::uint64_t limit = context.model_tokens_max - (request.max_tokens.value_or(0) != 0 ? 1 : 0);
+  const std::uint64_t most = asked < 0 ? limit : static_cast<std::uint64_t>(asked);
   if (ids.size() <= most) return;
-  if (context.tokenizer.truncation_side() == tokens::TruncationSide::kRight) {
+  if (request.truncation_side == api::TruncationSide::kRight) {
     ids.resize(most);
   } else {
     ids.erase(ids.begin(), ids.end() - static_cast<std::ptrdiff_t>(most));
@@ -138,6 +145,48 @@ std::variant<std::uint64_t, Refusal> output_room(const JobContext& context, cons
   return asked;
 }
 
+// vllm_xargs.kv_cache_report_mode: what it says other than "full" changes nothing.
+engine::ReportMode report_mode(std::string_view body) {
+  if (body.find("\"kv_cache_report_mode\"") == std::string_view::npos) return engine::ReportMode::kIncremental;
+  simdjson::dom::parser parser;
+  std::string_view mode;
+  const auto found = parser.parse(body.data(), body.size())["vllm_xargs"]["kv_cache_report_mode"].get(mode);
+  const bool full = found == simdjson::SUCCESS && mode == "full";
+  return full ? engine::ReportMode::kFull : engine::ReportMode::kIncremental;
+}
+
+bool asks_for_texts(std::string_view body) {
+  if (body.find("\"return_token_strs\"") == std::string_view::npos) return false;
+  simdjson::dom::parser parser;
+  bool asked = false;
+  return parser.parse(body.data(), body.size())["return_token_strs"].get(asked) == simdjson::SUCCESS && asked;
+}
+
+// Adapter and salt as an engine with these faults keys its blocks.
+void mistake_keys(const FaultSet& faults, Job& job) {
+  if (faults.has(Fault::kSaltIgnored)) job.salt.clear();
+  if (faults.has(Fault::kLoraIgnored)) job.adapter = {};
+  if (faults.has(Fault::kLoraRenamed) && !job.adapter.name.empty()) job.adapter.name += "-v0";
+}
+
+// One prompt as vLLM 0.32's renderer hands it on; members that take a request's own settings only.
+void write_rendered(JsonWriter& json, const Job& job, std::size_t prompt, std::string_view request_id) {
+  const bool chat = job.endpoint == api::Endpoint::kChatCompletions;
+  json.object().member("request_id", request_id).key("token_ids").array();
+  for (const TokenId id : job.prompts[prompt]) json.value(id);
+  json.end().key("token_offsets").null().key("features").null().key("content_parts").null();
+  json.key("sampling_params").object();
+  if (chat || job.exact_length) json.member("max_tokens", job.output_max[prompt]);
+  json.end().member("model", job.model).key("return_token_ids").null().member("output_mode", "tokens");
+  json.member("stream", job.stream).key("stream_options").null().key("cache_salt");
+  if (job.salt.empty()) {
+    json.null();
+  } else {
+    json.value(job.salt);
+  }
+  json.member("priority", 0).key("kv_transfer_params").null().end();
+}
+
 }  // namespace
 
 std::string refusal_body(const Refusal& refusal) {
@@ -187,13 +236,15 @@ std::variant<Job, Refusal> prepare_job(const JobContext& context, api::Endpoint 
   job.endpoint = endpoint;
   job.model = request.model.empty() ? context.options.model : request.model;
   job.salt = request.cache_salt;
+  job.report = report_mode(body);
+  mistake_keys(context.options.faults, job);
   job.exact_length = request.max_tokens.has_value() || request.ignore_eos;
   job.stream = request.stream;
   job.include_usage = request.include_usage;
   return job;
 }
 
-std::variant<std::vector<TokenId>, Refusal> prepare_tokenize(const JobContext& context, std::string_view body) {
+std::variant<Tokenized, Refusal> prepare_tokenize(const JobContext& context, std::string_view body) {
   // Inside a JSON string the closing quote would be escaped, so this is a key (or a string of just that word).
   const bool chat = body.find("\"messages\"") != std::string_view::npos;
   const auto endpoint = chat ? api::Endpoint::kChatCompletions : api::Endpoint::kCompletions;
@@ -206,7 +257,19 @@ std::variant<std::vector<TokenId>, Refusal> prepare_tokenize(const JobContext& c
   if (auto* refusal = std::get_if<Refusal>(&encoded)) return std::move(*refusal);
   auto& prompts = std::get<0>(encoded);
   if (prompts.size() != 1) return bad_request("one prompt is wanted", "prompt");
-  return std::move(prompts.front());
+  return Tokenized{std::move(prompts.front()), asks_for_texts(body)};
+}
+
+std::string render_body(const Job& job, std::string_view request_id) {
+  JsonWriter json;
+  if (job.endpoint == api::Endpoint::kChatCompletions) {
+    write_rendered(json, job, 0, request_id);
+    return json.take();
+  }
+  json.array();
+  for (std::size_t i = 0; i < job.prompts.size(); ++i) write_rendered(json, job, i, request_id);
+  json.end();
+  return json.take();
 }
 
 }  // namespace warmpath::engine_server

@@ -32,6 +32,7 @@ struct Job {
   Adapter adapter;                            // empty name: the base model
   std::vector<std::vector<TokenId>> prompts;  // none empty
   std::string salt;
+  engine::ReportMode report = engine::ReportMode::kIncremental;
   std::uint32_t choices = 1;              // `n`, per prompt
   std::vector<std::uint64_t> output_max;  // per prompt: what max_tokens and the model allow
   bool exact_length = false;              // max_tokens or ignore_eos given: exactly output_max
@@ -49,7 +50,14 @@ struct JobContext {
 std::variant<Job, Refusal> prepare_job(const JobContext& context, api::Endpoint endpoint, std::string_view body);
 
 // POST /tokenize, both forms.
-std::variant<std::vector<TokenId>, Refusal> prepare_tokenize(const JobContext& context, std::string_view body);
+struct Tokenized {
+  std::vector<TokenId> ids;
+  bool tell_texts = false;  // return_token_strs
+};
+std::variant<Tokenized, Refusal> prepare_tokenize(const JobContext& context, std::string_view body);
+
+// The answer of /v1/chat/completions/render (an object) and /v1/completions/render (a list, one a prompt).
+std::string render_body(const Job& job, std::string_view request_id);
 
 inline constexpr std::uint32_t kChoicesMax = 128;  // `n`
 

@@ -60,7 +60,11 @@ TEST_F(JobTest, CompletionsTakeTextIdsAndLists) {
   EXPECT_TRUE(texts.exact_length);
   EXPECT_EQ(texts.model, "tiny");
   EXPECT_THAT(job(Endpoint::kCompletions, R"({"prompt":[1,2,3,4],"truncate_prompt_tokens":2})").prompts,
-              ElementsAre(ElementsAre(1, 2)));
+              ElementsAre(ElementsAre(3, 4)));
+  EXPECT_THAT(
+      job(Endpoint::kCompletions, R"({"prompt":[1,2,3,4],"truncate_prompt_tokens":2,"truncation_side":"right"})")
+          .prompts,
+      ElementsAre(ElementsAre(1, 2)));
 }
 
 TEST_F(JobTest, AdaptersAndAliasesAreModels) {
@@ -132,7 +136,7 @@ TEST_F(JobTest, TokenizeTakesBothForms) {
   const auto ids = [&](std::string_view body) {
     auto prepared = prepare_tokenize({options, tokenizer, 100, 0}, body);
     EXPECT_EQ(prepared.index(), 0u) << body;
-    return prepared.index() == 0 ? std::get<0>(prepared) : std::vector<TokenId>();
+    return prepared.index() == 0 ? std::get<0>(prepared).ids : std::vector<TokenId>();
   };
   EXPECT_THAT(ids(R"({"model":"tiny","prompt":"!?"})"), ElementsAre('!', '?'));
   EXPECT_EQ(ids(R"({"messages":[{"role":"user","content":"babo"}]})").front(), testing::WordTokenizer::kStart);

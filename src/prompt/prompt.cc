@@ -22,6 +22,11 @@ std::uint32_t saturated(std::size_t value) {
   return static_cast<std::uint32_t>(std::min<std::size_t>(value, std::numeric_limits<std::uint32_t>::max()));
 }
 
+bool adds_none(const tokens::Tokenizer& tokenizer) {
+  const auto ids = tokenizer.encode("", tokens::SpecialTokens::kAdd);
+  return ids.ok() && ids->empty();
+}
+
 // What is kept of `ids`; false where the engine keeps something that a plain cut cannot give.
 bool truncate(std::vector<TokenId>& ids, const Input& input, const tokens::Tokenizer* tokenizer, bool added_special) {
   if (!input.truncate_prompt_tokens) return true;
@@ -29,14 +34,14 @@ bool truncate(std::vector<TokenId>& ids, const Input& input, const tokens::Token
   if (asked < 0 && input.truncation_tokens_max == 0) return true;
   const std::size_t keep = asked < 0 ? input.truncation_tokens_max : static_cast<std::size_t>(asked);
   if (ids.size() <= keep) return true;
-  const auto own = tokenizer != nullptr ? tokenizer->truncation_side() : tokens::TruncationSide::kRight;
-  if (input.truncation_side.value_or(own) == tokens::TruncationSide::kRight) {
+  // vLLM 0.32 sets its tokenizers to cut on the left, whatever their files say.
+  if (input.truncation_side.value_or(tokens::TruncationSide::kLeft) == tokens::TruncationSide::kRight) {
     ids.resize(keep);
     return true;
   }
   ids.erase(ids.begin(), ids.end() - static_cast<std::ptrdiff_t>(keep));
-  // Cutting by its own side, transformers keeps the special tokens in front; by a request's side, vLLM 0.32 cuts all.
-  return input.truncation_side.has_value() || !added_special;
+  // Cutting unasked, transformers keeps the special tokens in front; by a request's side, vLLM 0.32 cuts all.
+  return input.truncation_side.has_value() || !added_special || adds_none(*tokenizer);
 }
 
 // Ids, or why there are none; an Error is the client's.

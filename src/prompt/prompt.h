@@ -41,7 +41,8 @@ struct Input {
   blocks::ChainContext context;
   // Multimodal parts were seen whose placeholders we cannot expand: the chain stops being exact.
   bool has_media = false;
-  // Keep that many ids; -1: as many as `truncation_tokens_max`. Which ones: the side given, else the tokenizer's.
+  // Keep that many ids; -1: as many as `truncation_tokens_max`. Which ones: the side given, else vLLM's default: the
+  // last ones.
   std::optional<std::int64_t> truncate_prompt_tokens;
   std::optional<tokens::TruncationSide> truncation_side;
   std::uint32_t truncation_tokens_max = 0;  // the engine's limit; 0: not known, -1 then leaves prompts whole

@@ -201,17 +201,37 @@ TEST(Encoder, TruncationKeepsWhatTheEngineKeeps) {
     return space().chain(std::span(ids).subspan(from, count), {});
   };
   EXPECT_EQ(kept({}, {}, 3).chain, chain(0, 10));
-  EXPECT_EQ(kept(9, {}, 0).chain, chain(0, 9));
+  EXPECT_EQ(kept(9, {}, 0).chain, chain(1, 9)) << "vLLM 0.32 keeps the last ones unless told otherwise";
+  EXPECT_EQ(kept(9, tokens::TruncationSide::kRight, 0).chain, chain(0, 9));
   EXPECT_EQ(kept(8, tokens::TruncationSide::kLeft, 0).chain, chain(2, 8));
   EXPECT_EQ(kept(8, tokens::TruncationSide::kLeft, 0).prompt_tokens, 8u);
   EXPECT_EQ(kept(100, tokens::TruncationSide::kLeft, 0).chain, chain(0, 10));
   EXPECT_EQ(kept(0, {}, 0).prompt_tokens, 0u);
   EXPECT_EQ(kept(-1, {}, 0).chain, chain(0, 10));
-  EXPECT_EQ(kept(-1, {}, 5).chain, chain(0, 5));
+  EXPECT_EQ(kept(-1, {}, 5).chain, chain(5, 5));
 }
 
-TEST(Encoder, ATokenizersOwnLeftCutAroundSpecialTokensIsNotClaimed) {
-  const auto left = demo_with(R"({"truncation_side":"left"})");
+// Recorded at vLLM 0.32 with Qwen3's tokenizer, which adds nothing: the last three of six.
+TEST(Encoder, AnUnaskedCutIsExactWhereNoSpecialTokensAreAdded) {
+  Input input = input_of(TextPrompt{kText});
+  input.truncate_prompt_tokens = 8;
+  const auto ids = demo()->encode(kText, tokens::SpecialTokens::kAdd).value();
+  const Encoded one = encode_one(Encoder(demo(), space(), kNoGuess), input);
+  EXPECT_TRUE(one.exact);
+  EXPECT_EQ(one.chain, space().chain(std::span(ids).last(8), {}));
+}
+
+TEST(Encoder, AnUnaskedCutAroundSpecialTokensIsNotClaimed) {
+  tokens::ModelFiles files = demo_files();
+  const std::string none = R"("post_processor":null)";
+  const auto at = files.tokenizer_json.find(none);
+  ASSERT_NE(at, std::string::npos);
+  const std::string adds =
+      R"("post_processor":{"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"<|im_end|>","type_id":0}},)"
+      R"({"Sequence":{"id":"A","type_id":0}}],"pair":[],"special_tokens":{"<|im_end|>":{"id":"<|im_end|>",)"
+      R"("ids":[)" + std::to_string(demo()->end_ids().front()) + R"(],"tokens":["<|im_end|>"]}}})";
+  files.tokenizer_json.replace(at, none.size(), adds);
+  const auto left = tokens::Tokenizer::create(files).value();
   const auto word_for = [&](tokens::SpecialTokens special, std::optional<tokens::TruncationSide> side) {
     Input input = input_of(TextPrompt{kText, special});
     input.truncate_prompt_tokens = 5;

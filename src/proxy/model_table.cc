@@ -45,6 +45,7 @@ ModelTable::ModelTable(const PoolOptions& options, std::span<const std::shared_p
     }
   }
   add(facts, *base_);
+  base_ = names_.at(base);
   const auto other_name = [&](const std::string& name) {
     api::ModelEntry entry = facts;
     entry.id = name;
@@ -56,6 +57,11 @@ ModelTable::ModelTable(const PoolOptions& options, std::span<const std::shared_p
 }
 
 void ModelTable::add(api::ModelEntry entry, Pool::Resolved resolved) {
+  // What fits into the smallest engine of those that serve the name.
+  if (entry.max_model_len) {
+    resolved.model_tokens_max =
+        static_cast<std::uint32_t>(std::min<std::uint64_t>(*entry.max_model_len, std::uint32_t{1} << 31));
+  }
   if (!names_.try_emplace(entry.id, std::move(resolved)).second) return;
   entries_.push_back(std::move(entry));
 }

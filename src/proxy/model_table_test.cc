@@ -83,6 +83,8 @@ TEST(ModelTable, TheShortestContextCounts) {
   ASSERT_EQ(table.entries().size(), 1u);
   EXPECT_EQ(table.entries()[0].max_model_len, 2048u);
   EXPECT_EQ(table.entries()[0].root, "Qwen/Qwen3");
+  EXPECT_EQ(table.resolve("qwen")->model_tokens_max, 2048u);
+  EXPECT_EQ(table.resolve("")->model_tokens_max, 2048u) << "the base model";
 }
 
 }  // namespace

@@ -6,12 +6,23 @@
 namespace warmpath::proxy {
 namespace {
 
-prompt::Input input_of(const api::Request& request, std::string_view adapter, std::int64_t now_unix_seconds) {
+// vLLM 0.32 keeps one token for the answer where its length is limited.
+std::uint32_t truncation_tokens_max(const api::Request& request, std::uint32_t model_tokens_max) {
+  const bool limited = request.max_tokens.value_or(0) != 0;
+  return model_tokens_max > 0 && limited ? model_tokens_max - 1 : model_tokens_max;
+}
+
+prompt::Input input_of(const api::Request& request, const PlanContext& context) {
   prompt::Input input;
-  input.context.lora = adapter;
+  input.context.lora = context.adapter;
   input.context.salt = request.cache_salt;
   input.has_media = request.has_media || request.has_own_template;
   input.truncate_prompt_tokens = request.truncate_prompt_tokens;
+  input.truncation_tokens_max = truncation_tokens_max(request, context.model_tokens_max);
+  if (request.truncation_side) {
+    const bool left = *request.truncation_side == api::TruncationSide::kLeft;
+    input.truncation_side = left ? tokens::TruncationSide::kLeft : tokens::TruncationSide::kRight;
+  }
   if (request.endpoint == api::Endpoint::kChatCompletions) {
     tokens::ChatInput chat;
     chat.messages = request.messages;
@@ -22,7 +33,7 @@ prompt::Input input_of(const api::Request& request, std::string_view adapter, st
     chat.tool_choice = request.tool_choice;
     chat.add_generation_prompt = request.add_generation_prompt;
     chat.continue_final_message = request.continue_final_message;
-    chat.now_unix_seconds = now_unix_seconds;
+    chat.now_unix_seconds = context.now_unix_seconds;
     input.prompts.emplace_back(chat);
     return input;
   }
@@ -53,10 +64,9 @@ Plan plan_without_chain(std::size_t body_bytes, std::string_view why_not) {
   return plan;
 }
 
-Plan make_plan(const prompt::Encoder& encoder, const api::Request& request, std::string_view adapter,
-               std::int64_t now_unix_seconds) {
+Plan make_plan(const prompt::Encoder& encoder, const api::Request& request, const PlanContext& context) {
   const std::size_t text_bytes = request.messages.size();
-  const prompt::Input input = input_of(request, adapter, now_unix_seconds);
+  const prompt::Input input = input_of(request, context);
   if (input.prompts.empty()) return plan_without_chain(text_bytes, "embeddings");
   auto encoded = encoder.encode(input);
   if (!encoded.ok()) return plan_without_chain(text_bytes, "refused");
@@ -74,6 +84,20 @@ Plan make_plan(const prompt::Encoder& encoder, const api::Request& request, std:
     plan.guessed_chain = std::move(longest->guessed_chain);
   }
   if (request.has_own_template) plan.chain_kind = "own_template";
+  return plan;
+}
+
+Plan with_ids(Plan plan, const prompt::Encoder& encoder, const api::Request& request, std::string_view adapter,
+              std::span<const TokenId> ids) {
+  prompt::Input input;
+  input.prompts.emplace_back(prompt::IdsPrompt{ids});
+  input.context.lora = adapter;
+  input.context.salt = request.cache_salt;
+  auto encoded = encoder.encode(input);
+  if (!encoded.ok()) return plan;
+  plan.chain = std::move(encoded->front().chain);
+  plan.prompt_tokens = encoded->front().prompt_tokens;
+  plan.chain_kind = "exact";
   return plan;
 }
 

@@ -6,6 +6,7 @@
 #include <mutex>
 
 #include "proxy/effect_sink.h"
+#include "proxy/engine_ids.h"
 #include "proxy/model_table.h"
 
 namespace warmpath::proxy {
@@ -28,6 +29,18 @@ struct EngineList {
 
 }  // namespace
 
+std::string_view ask_outcome_name(AskOutcome outcome) {
+  static constexpr std::array<std::string_view, kAskOutcomes> kNames = {"told",  "known",     "timeout", "refused",
+                                                                        "error", "no_engine", "busy",    "unsupported"};
+  return kNames[static_cast<std::size_t>(outcome)];
+}
+
+std::uint64_t AskCounts::failed() const {
+  std::uint64_t sum = 0;
+  for (const std::uint64_t count : by_outcome) sum += count;
+  return sum - of(AskOutcome::kTold) - of(AskOutcome::kKnown);
+}
+
 RequestId request_id_of(std::uint32_t thread, std::uint64_t number) {
   return RequestId((static_cast<std::uint64_t>(thread) << kThreadShift) | number);
 }
@@ -38,6 +51,9 @@ struct Pool::Impl : std::enable_shared_from_this<Impl> {
       : options(std::move(o)), registry(r), timers(t), inbox(kInboxMax), list(std::make_shared<EngineList>()) {
     models = std::make_shared<ModelTable>(options, std::span<const std::shared_ptr<const EngineAt>>());
     const observe::Labels label = {{"pool", options.name}};
+    if (options.ask.when != AskEngine::kNever) {
+      engine_ids = std::make_unique<EngineIds>(options.ask, options.name, registry);
+    }
     inbox_gauge = &registry.gauge("warmpath_brain_inbox_depth", "Inputs waiting for the brain.", label);
     dropped = &registry.counter("warmpath_samples_dropped_total", "Load samples dropped as the inbox was full.", label);
     inflight = &registry.gauge("warmpath_pool_requests_in_flight", "Requests forwarded and not ended.", label);
@@ -228,6 +244,7 @@ struct Pool::Impl : std::enable_shared_from_this<Impl> {
   std::atomic<std::uint32_t> next_engine{0};
   std::atomic<std::uint64_t> removals{0};
 
+  std::unique_ptr<EngineIds> engine_ids;
   observe::Gauge* inbox_gauge = nullptr;
   observe::Gauge* inflight = nullptr;
   observe::Counter* dropped = nullptr;
@@ -351,6 +368,10 @@ std::optional<Pool::Resolved> Pool::resolve(std::string_view model) const {
   }
   return table->resolve(model);
 }
+
+AskCounts Pool::asked() const { return impl_->engine_ids ? impl_->engine_ids->counts() : AskCounts(); }
+
+EngineIds* Pool::engine_ids() const { return impl_->engine_ids.get(); }
 
 std::size_t Pool::inbox_depth() const { return impl_->waiting.load(std::memory_order_relaxed); }
 

@@ -15,6 +15,7 @@
 // is refused (503); samples are dropped when the inbox is that full (counted; the next one is never far).
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <functional>
@@ -34,6 +35,28 @@
 
 namespace warmpath::proxy {
 
+// When an engine is asked for a prompt's ids instead of taking ours.
+enum class AskEngine : std::uint8_t {
+  kNever,
+  kWhenInexact,  // ours cannot be had for this prompt, or are not known to be the engine's (ids_doubt)
+  kAlways,
+};
+struct AskOptions {
+  AskEngine when = AskEngine::kNever;
+  Duration deadline = std::chrono::seconds(1);  // then the prompt is matched approximately
+  std::size_t cache_bytes_max = 64u << 20;      // of ids that were told
+  std::string ids_doubt;                        // why ours are not known to be the engines'; empty: they are
+};
+// What became of asking; a metric's label.
+enum class AskOutcome : std::uint8_t { kTold, kKnown, kTimeout, kRefused, kError, kNoEngine, kBusy, kUnsupported };
+inline constexpr std::size_t kAskOutcomes = 8;
+std::string_view ask_outcome_name(AskOutcome outcome);  // "told", "known", "timeout", …
+struct AskCounts {
+  std::array<std::uint64_t, kAskOutcomes> by_outcome{};
+  std::uint64_t of(AskOutcome outcome) const { return by_outcome[static_cast<std::size_t>(outcome)]; }
+  std::uint64_t failed() const;  // neither told nor known
+};
+
 struct PoolOptions {
   std::string name;                  // unique; the metrics' label `pool`
   std::string model;                 // as requests and engines name it; empty: what the engines say
@@ -41,6 +64,7 @@ struct PoolOptions {
   std::size_t arrivals_max = 10'000;
   // Streams that did not ask for usage: ask the engine, strip the extra chunk again.
   api::UsageSplice usage = api::UsageSplice::kKeep;
+  AskOptions ask;
   // Told of every forwarded prompt, on I/O threads; quick and thread-safe; may be empty (ingest::Ingest::routed).
   std::function<void(EngineId engine, std::uint64_t prompt_tokens)> routed;
 };
@@ -56,6 +80,7 @@ struct EngineAt {
 };
 
 class EffectSink;  // private: an I/O thread of the Proxy
+class EngineIds;   // private: asks engines for ids
 
 class Pool {
  public:
@@ -89,13 +114,15 @@ class Pool {
   // neither options nor engines name a model, every name is taken, so that requests meet "no engine yet" and not "no
   // such model".
   struct Resolved {
-    std::string engine_model;  // what engines call it
-    std::string label;         // for metrics and logs: the public name
-    std::string adapter;       // LoRA name; empty: the base model
-    bool rewrite = false;      // the body's name has to become engine_model
+    std::string engine_model;            // what engines call it
+    std::string label;                   // for metrics and logs: the public name
+    std::string adapter;                 // LoRA name; empty: the base model
+    bool rewrite = false;                // the body's name has to become engine_model
+    std::uint32_t model_tokens_max = 0;  // prompt and answer; 0: not known
   };
   std::optional<Resolved> resolve(std::string_view model) const;
 
+  AskCounts asked() const;  // for ids, since the start
   std::size_t inbox_depth() const;
   std::uint64_t engines_removed() const;  // so far; whoever keeps metric handles by engine looks them up again
   // Writes gauges and totals that are kept elsewhere (inbox, proofs, engines) into the registry; call before a scrape.
@@ -105,6 +132,7 @@ class Pool {
   // Effects for requests whose id carries `thread` go to `sink` on its loop. nullptr unbinds. On that loop's thread, or
   // before it runs.
   void bind(std::uint32_t thread, io::Loop* loop, EffectSink* sink);
+  EngineIds* engine_ids() const;  // null: never asked
   // False: the inbox is full (Arrived only). May call sink of the calling thread before it returns.
   [[nodiscard]] bool submit(route::Input input);
 

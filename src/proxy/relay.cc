@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "proxy/engine_ids.h"
 #include "proxy/headers.h"
 #include "proxy/io_thread.h"
 
@@ -114,23 +115,77 @@ void Relay::encode(std::shared_ptr<const api::Request> request) {
   const std::int64_t now = io::unix_time_ms() / 1000;
   const Instant begun = io_.loop().now();
   if (body_->size() <= io_.shared().options.encode_inline_bytes_max) {
-    Plan plan = make_plan(*encoder, *request, model_.adapter, now);
+    Plan plan = make_plan(*encoder, *request, {model_.adapter, now, model_.model_tokens_max});
     io_.metrics().encoded(io_.loop().now() - begun);
-    planned(std::move(plan));
+    encoded(std::move(request), std::move(plan));
     return;
   }
   // The request's slices point into the body: the task keeps both.
-  auto task = [weak = weak_from_this(), &io = io_, encoder, request, body = body_, adapter = model_.adapter, now,
-               begun] {
-    auto plan = std::make_shared<Plan>(make_plan(*encoder, *request, adapter, now));
-    io.loop().post([weak, &io, plan, begun] {
+  auto task = [weak = weak_from_this(), &io = io_, encoder, request, body = body_, adapter = model_.adapter, now, begun,
+               tokens_max = model_.model_tokens_max] {
+    auto plan = std::make_shared<Plan>(make_plan(*encoder, *request, {adapter, now, tokens_max}));
+    io.loop().post([weak, &io, plan, begun, request] {
       const auto self = weak.lock();
       if (!self || self->phase_ != Phase::kEncoding) return;
       io.metrics().encoded(io.loop().now() - begun);
-      self->planned(std::move(*plan));
+      self->encoded(request, std::move(*plan));
     });
   };
   if (!io_.shared().crew->submit(std::move(task))) planned(plan_without_chain(body_->size(), "encoders_busy"));
+}
+
+// Our ids are there, or why not: an engine may know better.
+void Relay::encoded(std::shared_ptr<const api::Request> request, Plan plan) {
+  EngineIds* const engine_ids = pool_->engine_ids();
+  if (engine_ids == nullptr || !engine_ids->wants(*request, plan)) return planned(std::move(plan));
+  const auto encoder = pool_->encoder();
+  const BlockKey key = engine_ids->key_of(*request, model_.engine_model, encoder->space());
+  if (const auto ids = engine_ids->find(key, io_.loop().now())) {
+    engine_ids->count(AskOutcome::kKnown);
+    return planned(with_ids(std::move(plan), *encoder, *request, model_.adapter, *ids));
+  }
+  ask_for_ids(std::move(request), body_, std::make_shared<Plan>(std::move(plan)), key);
+}
+
+// `body` is what the request's slices point into.
+void Relay::ask_for_ids(std::shared_ptr<const api::Request> request, std::shared_ptr<const std::string> body,
+                        std::shared_ptr<Plan> plan, BlockKey key) {
+  EngineIds& engine_ids = *pool_->engine_ids();
+  AskOutcome why{};
+  auto begun = engine_ids.begin(*request, model_.engine_model, to_send_, *pool_, io_.loop().now(), why);
+  if (!begun) return not_told(std::move(*plan), why);
+  const auto question = std::make_shared<const EngineIds::Question>(*std::move(begun));
+  asking_given_up_ = [&engine_ids, question] { engine_ids.ended(*question, AskOutcome::kTold, Instant()); };
+  http::ClientRequest asked;
+  asked.method = "POST";
+  asked.target = question->target;
+  asked.headers = to_engine(client_->head().headers, record_.request_id, question->engine->info.rank);
+  asked.headers.remove("accept-encoding");
+  asked.body = question->body;
+  asked.timeouts = io_.shared().options.timeouts;
+  auto answered = [this, request, body, plan, key, question,
+                   &engine_ids](const Result<http::HttpClient::Whole>& answer) mutable {
+    io_.retire(std::move(asking_));
+    asking_given_up_ = nullptr;
+    const Instant now = io_.loop().now();
+    const auto told = engine_ids.read(*question, answer, now);
+    engine_ids.ended(*question, told.ask_again ? AskOutcome::kTold : told.outcome, now);
+    if (told.ask_again) return ask_for_ids(std::move(request), std::move(body), std::move(plan), key);
+    if (!told.ids) return not_told(std::move(*plan), told.outcome);
+    engine_ids.keep(key, told.ids, now);
+    engine_ids.count(AskOutcome::kTold);
+    planned(with_ids(std::move(*plan), *pool_->encoder(), *request, model_.adapter, *told.ids));
+  };
+  asking_ = io_.client().fetch(question->engine->origin, std::move(asked), engine_ids.options().deadline,
+                               std::move(answered));
+}
+
+// Approximate matching it is: our ids, if there are any, are not known to be the engine's.
+void Relay::not_told(Plan plan, AskOutcome why) {
+  pool_->engine_ids()->count(why);
+  plan.chain.clear();
+  plan.chain_kind = "ask_" + std::string(ask_outcome_name(why));
+  planned(std::move(plan));
 }
 
 void Relay::planned(Plan plan) {
@@ -346,6 +401,11 @@ void Relay::client_gone() {
   if (call_) {
     call_->cancel();
     end_call();
+  }
+  if (asking_) {
+    asking_->cancel();
+    io_.retire(std::move(asking_));
+    std::exchange(asking_given_up_, nullptr)();
   }
   phase_ = Phase::kDone;
   if (brain_knows) submit(route::ClientGone{id_});

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -49,6 +50,10 @@ class Relay final : public http::ResponseSink, public std::enable_shared_from_th
   void take_request_id();
   bool choose_pool(const std::string& model);
   void encode(std::shared_ptr<const api::Request> request);
+  void encoded(std::shared_ptr<const api::Request> request, Plan plan);
+  void ask_for_ids(std::shared_ptr<const api::Request> request, std::shared_ptr<const std::string> body,
+                   std::shared_ptr<Plan> plan, BlockKey key);
+  void not_told(Plan plan, AskOutcome why);
   void planned(Plan plan);
   void forward(const route::Forward& forward);
   void rejected(const route::Reject& reject);
@@ -96,6 +101,8 @@ class Relay final : public http::ResponseSink, public std::enable_shared_from_th
   };
 
   std::unique_ptr<http::ClientCall> call_;
+  std::unique_ptr<http::ClientCall> asking_;  // for ids
+  std::function<void()> asking_given_up_;     // what the asking is owed when nobody waits for it any more
   std::optional<Place> place_;
   EngineId engine_;
   Answer answer_ = Answer::kNone;
