@@ -54,5 +54,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   (void)is_usage_only_chunk(text);
   (void)text_of_chunk(text);
   (void)parse_models(text);
+  (void)parse_token_ids(text);
   return 0;
 }

@@ -50,7 +50,7 @@ std::optional<int> read_flags(std::span<const std::string> args, Asked& a) {
       "warmpath doctor --engine http://h:8000,kv=tcp://h:5557,replay=tcp://h:5558 --tokenizer DIR --format json",
       "an older engine that cannot say where its events are");
   flags.note(
-      "Sends about fifteen texts to /tokenize or /render and at most ten generations of one token, under cache salts "
+      "Sends about twenty texts to /tokenize or /render and at most ten generations of one token, under cache salts "
       "and "
       "with prompts that nobody else has. Exit code 0: no fault; 1: faults; 2: wrong usage, or no engine there.");
   return flags.read(args);

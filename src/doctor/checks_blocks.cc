@@ -5,6 +5,7 @@
 #include <string>
 
 #include "doctor/checks.h"
+#include "doctor/told.h"
 
 namespace warmpath::doctor {
 namespace {
@@ -178,7 +179,7 @@ Finding check_adapter(const Reading& reading) {
     if (!block.adapter.empty()) renamed = &block;
   }
   if (renamed != nullptr) {
-    return fault("lora", "events name the adapter '" + renamed->adapter + "', requests '" + name + "'",
+    return fault("lora", "events name the adapter '" + printable(renamed->adapter) + "', requests '" + name + "'",
                  "name it the same in --lora-modules and in what stores it: the router keys an adapter's blocks by the "
                  "name in the request");
   }

@@ -5,7 +5,7 @@
 //   if (!report) …                                  // not reachable, no such model
 //   std::fputs(to_table(*report).c_str(), stdout);
 //
-// What it sends: a handful of GETs, about fifteen texts and chats to /tokenize or /render (where the engine allows it),
+// What it sends: a handful of GETs, about twenty texts and chats to /tokenize or /render (where the engine allows it),
 // and at most ten short generations of one token each. Every prompt begins with a random word and carries a cache salt
 // of its own, so that it neither reads nor pollutes what others cache; events of other traffic are told apart by that
 // word. On an engine with data-parallel ranks it looks at rank 0 and listens to all.

@@ -217,12 +217,14 @@ void Examination::ask_ids_of(const Question& question) {
   const bool chat = probe.kind == IdsProbe::Kind::kChat;
   const bool render = chat && (evidence_.render_status == kNotAsked || evidence_.render_status == 200 ||
                                evidence_.render_status == 400);
-  std::optional<Answer> answer;
+  std::optional<Answer> answer, refused;
   if (render) {
     answer = ask("POST", "/v1/chat/completions/render", question.body);
     const int status = status_of(*answer);
     if (evidence_.render_status != 200) evidence_.render_status = status;
-    if (status != 200 && status != 400) answer.reset();
+    // A refusal may be about generating (tools without a parser at vLLM 0.32), not about the prompt.
+    if (status != 200) std::swap(refused, answer);
+    if (status != 200 && status != 400) refused.reset();
   }
   const bool tokenize =
       evidence_.tokenize_status == kNotAsked || evidence_.tokenize_status == 200 || evidence_.tokenize_status == 400;
@@ -232,6 +234,7 @@ void Examination::ask_ids_of(const Question& question) {
     if (evidence_.tokenize_status != 200) evidence_.tokenize_status = status;
     if (status != 200 && status != 400) answer.reset();
   }
+  if (!answer) answer = std::move(refused);
   if (!answer) return;
   if ((*answer)->head.status == 400) {
     probe.theirs_refused = read_refusal(400, (*answer)->body);

@@ -164,6 +164,20 @@ TEST(Examination, NonsenseForEverythingElseIsReported) {
   EXPECT_EQ(find(*report, "tokenizer").outcome, Outcome::kNotTested);
 }
 
+// vLLM 0.32 refuses to render tools without --enable-auto-tool-choice, and tokenizes them.
+TEST(Examination, ARefusalToRenderIsNoRefusalOfThePrompt) {
+  const ScriptedEngine server([](const http::RequestHead& head) -> std::optional<Scripted> {
+    if (head.path() == "/v1/models") return Scripted{200, kModels};
+    if (head.path().ends_with("/render")) return Scripted{400, R"({"error":{"message":"no tools"}})"};
+    if (head.path() == "/tokenize") return Scripted{200, R"({"tokens":[72]})"};
+    return std::nullopt;
+  });
+  const auto report = examine(options_for(server.url()), tokens::demo_model());
+  ASSERT_TRUE(report.ok()) << report.error().message;
+  EXPECT_THAT(to_table(*report), ::testing::Not(HasSubstr("no tools")));
+  EXPECT_EQ(find(*report, "tokenizer").cause, "tokenizer");
+}
+
 TEST(Examination, AnEngineThatHangsCostsItsDeadlineAndNoMore) {
   const ScriptedEngine silent([](const http::RequestHead&) { return Scripted{-1, ""}; });
   Options options = options_for(silent.url());

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "doctor/told.h"
 #include "events/events.h"
 
 namespace warmpath::doctor {
@@ -87,7 +88,7 @@ void Listener::on_live(std::size_t source, const std::vector<std::string>& frame
   }
   ++seen.batches;
   seen.unreadable += batch->events_malformed;
-  if (seen.topics.size() < kTopicsMax) seen.topics.insert(std::string(message->topic.substr(0, 256)));
+  if (seen.topics.size() < kTopicsMax) seen.topics.insert(printable(message->topic));
   for (blocks::KvEvent& any : batch->events) {
     for (blocks::KvEvent& event : filter_.take(std::move(any))) {
       const std::size_t tokens = tokens_of(event);

@@ -6,6 +6,12 @@
 namespace warmpath::doctor {
 namespace {
 
+// Names come from the engine: nothing of them may steer a terminal.
+std::string shown(std::string text) {
+  std::ranges::replace_if(text, [](char c) { return (c >= 0 && c < 0x20) || c == 0x7f; }, '?');
+  return text;
+}
+
 std::string verdict(const Report& report) {
   const std::size_t faults = report.count(Outcome::kFault);
   const std::size_t warnings = report.count(Outcome::kWarning);
@@ -42,14 +48,15 @@ std::string to_table(const Report& report) {
   std::size_t width = 0;
   for (const Finding& finding : report.findings) width = std::max(width, finding.check.size());
   constexpr std::size_t kOutcomeWidth = 10;
-  std::string out = report.engine + ", model " + report.model;
+  std::string out = shown(report.engine + ", model " + report.model);
   if (!report.version.empty()) out += ", version " + report.version;
   out += "\n\n";
   for (const Finding& finding : report.findings) {
     const std::string_view outcome = outcome_name(finding.outcome);
     out += finding.check + std::string(width - finding.check.size() + 2, ' ') + std::string(outcome) +
-           std::string(kOutcomeWidth - outcome.size() + 2, ' ') + finding.detail + "\n";
-    if (!finding.remedy.empty()) out += std::string(width + 2 + kOutcomeWidth + 2, ' ') + "-> " + finding.remedy + "\n";
+           std::string(kOutcomeWidth - outcome.size() + 2, ' ') + shown(finding.detail) + "\n";
+    if (!finding.remedy.empty())
+      out += std::string(width + 2 + kOutcomeWidth + 2, ' ') + "-> " + shown(finding.remedy) + "\n";
   }
   return out + "\n" + verdict(report) + "\n";
 }

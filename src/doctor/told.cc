@@ -52,10 +52,10 @@ Result<std::vector<SourceTold>> read_event_sources(std::string_view json, const 
     SourceTold told;
     told.rank = static_cast<std::uint32_t>(*rank);
     bool enabled = false;
-    told.publisher = text_of(value, "publisher");
+    told.publisher = printable(text_of(value, "publisher"));
     told.events = endpoint_for(text_of(value, "endpoint"), 0, host);
     told.replay = endpoint_for(text_of(value, "replay_endpoint"), 0, host);
-    told.topic = text_of(value, "topic");
+    told.topic = printable(text_of(value, "topic"));
     told.enabled = value["enable_kv_cache_events"].get(enabled) == simdjson::SUCCESS && enabled &&
                    told.publisher == "zmq" && !told.events.empty();
     all.push_back(std::move(told));
@@ -80,8 +80,8 @@ Result<std::vector<SourceTold>> read_server_info(std::string_view json, const st
   for (std::uint32_t rank = 0; rank < ranks; ++rank) {
     SourceTold one;
     one.rank = rank;
-    one.publisher = text_of(told, "publisher");
-    one.topic = text_of(told, "topic");
+    one.publisher = printable(text_of(told, "publisher"));
+    one.topic = printable(text_of(told, "topic"));
     one.events = endpoint_for("tcp://" + said + ":" + std::to_string(*base), rank, host);
     if (replay) one.replay = endpoint_for("tcp://" + said + ":" + std::to_string(*replay), rank, host);
     one.enabled = one.publisher == "zmq" && !one.events.empty();
@@ -109,12 +109,18 @@ std::string read_refusal(int status, std::string_view json) {
   return std::to_string(status) + (text.empty() ? "" : ": " + text);
 }
 
+std::string printable(std::string_view text) {
+  constexpr std::size_t kShownMax = 128;
+  std::string out(text.substr(0, kShownMax));
+  std::ranges::replace_if(out, [](char c) { return c < 0x20 || c > 0x7e; }, '?');
+  return out;
+}
+
 std::string read_version(std::string_view json) {
   dom::parser parser;
   dom::element root;
   if (parser.parse(json.data(), json.size()).get(root) != simdjson::SUCCESS || !root.is_object()) return {};
-  const std::string version = text_of(root, "version");
-  return version.size() > 64 ? version.substr(0, 64) : version;
+  return printable(text_of(root, "version"));
 }
 
 }  // namespace warmpath::doctor

@@ -20,6 +20,8 @@ Result<std::vector<SourceTold>> read_server_info(std::string_view json, const st
 std::string endpoint_for(std::string_view endpoint, std::uint32_t rank, const std::string& host);
 // The message of an error answer, cut to a line; the status where there is none.
 std::string read_refusal(int status, std::string_view json);
+// An engine's own words as they may be shown: what is not printable ASCII becomes '?'; at most 128 characters.
+std::string printable(std::string_view text);
 std::string read_version(std::string_view json);
 
 }  // namespace warmpath::doctor
