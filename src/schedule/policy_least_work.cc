@@ -9,10 +9,11 @@ namespace warmpath::schedule {
 namespace {
 
 // What a token of the prompt that has to be computed weighs against a token queued there already: the request itself
-// waits for it, those behind it do, and its block takes the place of one that somebody will ask for again. In
-// simulation everything from 2 to 4 gives the same hits, and the more, the longer the queue before a prefix is copied
-// to a second engine; at 1 (waiting alone) warm requests flee from every cold one ahead of them.
-constexpr double kComputeWeight = 2;
+// waits for it, those behind it do, and its block takes the place of one that somebody will ask for again. At 1
+// (waiting alone) warm requests flee from every cold one ahead of them; from 2 on hits are alike in simulation, but a
+// queue is easily overrated: a whole answer tells of its first byte only at its end, and counts as queued until then.
+// The more, the longer a queue grows before a prefix is copied to a second engine.
+constexpr double kComputeWeight = 3;
 // A running request slows every step a little: as much as so many queued tokens.
 constexpr double kRunningTokens = 16;
 // Decides where nothing else does, above all for prompts that nobody holds: the cache that was rewritten least of late.
@@ -59,7 +60,7 @@ class LeastWorkPolicy final : public GuessingPolicy {
     return "The engine where the prompt adds the least work: what it does not hold, and what is queued there already.";
   }
   std::string_view formula() const override {
-    return "2*prefix + 1*queue + 1*kv + 0.25*rewrite, in tokens over the larger of the prompt and the longest queue";
+    return "3*prefix + 1*queue + 1*kv + 0.25*rewrite, in tokens over the larger of the prompt and the longest queue";
   }
   Needs needs() const override { return Needs::kExact; }
   void score(const View& view, std::vector<std::vector<ScoreLine>>& lines) const override {

@@ -409,12 +409,12 @@ TEST(PrecisePolicyTest, WithoutAnExactChainItGuessesAndSaysSo) {
   EXPECT_EQ(decision.receipt->guessed_blocks, 15u);
 }
 
-TEST(LeastWorkPolicyTest, AMatchIsWorthTwiceItsTokensOfQueue) {
+TEST(LeastWorkPolicyTest, AMatchIsWorthThreeTimesItsTokensOfQueue) {
   // 62 blocks of 16 in a prompt of 1,000 tokens: engine 1 holds half of it, 496 tokens.
   std::vector<Candidate> candidates = {candidate(0), candidate(1)};
   candidates[1].matched_blocks = {31, 31, 31};
   RandomStream random(1, "picks");
-  for (const auto& [queued, expected] : {std::pair{0u, 1u}, {496u, 1u}, {950u, 1u}, {1'050u, 0u}, {90'000u, 0u}}) {
+  for (const auto& [queued, expected] : {std::pair{0u, 1u}, {496u, 1u}, {1'450u, 1u}, {1'550u, 0u}, {90'000u, 0u}}) {
     SCOPED_TRACE(queued);
     candidates[1].engine.inflight_prefill_tokens = queued;
     const Decision decision = decide(policy("least-work"), view_of(candidates), random);

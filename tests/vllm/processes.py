@@ -163,8 +163,9 @@ class VllmEngine(Child):
         self.url = "http://" + self.address
         self.kv_blocks = kv_blocks
         self.gone = (0.0, 0.0)  # counters of processes that were killed
+        # vLLM's own default topic, the empty one: vllm-router 0.1.17 drops the batches of any other without a word.
         events = {"enable_kv_cache_events": True, "publisher": "zmq", "endpoint": f"tcp://*:{self.kv_port}",
-                  "replay_endpoint": f"tcp://*:{self.replay_port}", "topic": "kv-events",
+                  "replay_endpoint": f"tcp://*:{self.replay_port}", "topic": "",
                   "buffer_steps": EVENT_BUFFER_STEPS}
         command = [
             python, "-m", "vllm.entrypoints.cli.main", "serve", model_folder, "--host", "127.0.0.1", "--port",
@@ -238,11 +239,10 @@ def cached_tokens(usage):
 
 def kv_aware_options(engines):
     """vllm-router 0.1.17 does not find the events of engines behind plain HTTP by itself ("cannot index", and then it
-    balances blindly): it is told. Its map needs the engines' hash: sha256_cbor under PYTHONHASHSEED=0."""
+    balances blindly): it is told. Without a replay: nothing that was said before an arm is of use, caches are cold."""
     options = ["--policy", "kv_aware", "--kv-event-block-size", str(BLOCK_TOKENS), "--kv-event-model", plan.MODEL]
     for engine in engines:
-        options += ["--kv-event-source", f"{engine.url}=tcp://127.0.0.1:{engine.kv_port}",
-                    "--kv-event-replay-source", f"{engine.url}=tcp://127.0.0.1:{engine.replay_port}"]
+        options += ["--kv-event-source", f"{engine.url}=tcp://127.0.0.1:{engine.kv_port}"]
     return options
 
 

@@ -240,6 +240,8 @@ def run(wanted, log_folder):
             if not wanted.compare:
                 result["proof"], faults = bench.prove()
                 result["faults"] += faults
+                for line in report.proof_lines(result["proof"]):  # the rest takes a while
+                    say(line)
             if not wanted.quick:
                 result["comparison"], faults = bench.compare()
                 result["faults"] += faults
