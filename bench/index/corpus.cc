@@ -191,7 +191,8 @@ class Maker {
              (options_.feed != Feed::kSmall || end - i < kSmallBlocks)) {
         ++end;
       }
-      add_store(engine, std::span(blocks).subspan(fresh[i], end - i), fresh[i], fresh[i] == 0 ? 0 : blocks[fresh[i] - 1]);
+      add_store(engine, std::span(blocks).subspan(fresh[i], end - i), fresh[i],
+                fresh[i] == 0 ? 0 : blocks[fresh[i] - 1]);
       i = end;
     }
   }
@@ -216,7 +217,8 @@ class Maker {
     std::uint32_t count = 0;
     const auto flush = [&] {
       if (count == 0) return;
-      corpus_.events.push_back({.engine = engine, .removal = 1, .first = corpus_.blocks.size() - count, .count = count});
+      corpus_.events.push_back(
+          {.engine = engine, .removal = 1, .first = corpus_.blocks.size() - count, .count = count});
       count = 0;
     };
     while (lru.size() > options_.engine_blocks) {
@@ -268,8 +270,8 @@ Corpus make_deep_corpus(std::uint32_t engines, std::uint32_t blocks, std::uint32
     for (std::uint32_t i = 0; i < holders; ++i) {
       const std::uint32_t engine = (prompt + i * (engines / holders)) % engines;
       // The common first block comes once an engine: with the first prompt that it serves.
-      const bool again = std::ranges::any_of(
-          corpus.events, [&](const Event& e) { return e.engine == engine && e.depth == 0; });
+      const bool again =
+          std::ranges::any_of(corpus.events, [&](const Event& e) { return e.engine == engine && e.depth == 0; });
       const std::uint32_t skip = again ? 1 : 0;
       corpus.events.push_back({.engine = engine,
                                .removal = 0,

@@ -22,11 +22,11 @@ struct CorpusOptions {
   std::uint32_t engines = 128;
   std::uint32_t engine_blocks = 16'384;  // LRU of each
   std::uint32_t block_tokens = 64;
-  std::uint32_t replicas = 1;          // engines that serve each request; above 1: the same ones for one conversation
-  bool seed_per_engine = false;        // engines hash with seeds of their own
-  bool every_request_unique = false;   // no two requests share a block
-  bool stop_when_full = false;         // when the first engine has to evict
-  std::uint32_t prompts = 20'000;      // to look up, spread over the trace
+  std::uint32_t replicas = 1;         // engines that serve each request; above 1: the same ones for one conversation
+  bool seed_per_engine = false;       // engines hash with seeds of their own
+  bool every_request_unique = false;  // no two requests share a block
+  bool stop_when_full = false;        // when the first engine has to evict
+  std::uint32_t prompts = 20'000;     // to look up, spread over the trace
   std::uint64_t seed = 1;
 };
 

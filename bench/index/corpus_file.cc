@@ -20,8 +20,7 @@ bool write_corpus(const Corpus& corpus, const std::string& path) {
   const auto put = [&](const void* from, std::size_t size, std::size_t count) {
     return count == 0 || std::fwrite(from, size, count, file) == count;
   };
-  const bool written = put(&head, sizeof head, 1) &&
-                       put(corpus.events.data(), sizeof(Event), corpus.events.size()) &&
+  const bool written = put(&head, sizeof head, 1) && put(corpus.events.data(), sizeof(Event), corpus.events.size()) &&
                        put(corpus.prompts.data(), sizeof(Prompt), corpus.prompts.size()) &&
                        put(corpus.blocks.data(), sizeof(Block), corpus.blocks.size());
   return std::fclose(file) == 0 && written;
@@ -29,12 +28,12 @@ bool write_corpus(const Corpus& corpus, const std::string& path) {
 
 bool map_corpus(const std::string& path, CorpusView& out) {
   const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  struct stat info {};
+  struct stat info{};
   if (file < 0) return false;
   const bool sized = ::fstat(file, &info) == 0 && info.st_size >= static_cast<off_t>(sizeof(Head));
-  void* const map = sized ? ::mmap(nullptr, static_cast<std::size_t>(info.st_size), PROT_READ,
-                                   MAP_SHARED | MAP_POPULATE, file, 0)
-                          : MAP_FAILED;
+  void* const map =
+      sized ? ::mmap(nullptr, static_cast<std::size_t>(info.st_size), PROT_READ, MAP_SHARED | MAP_POPULATE, file, 0)
+            : MAP_FAILED;
   ::close(file);
   if (map == MAP_FAILED) return false;
   const auto* at = static_cast<const char*>(map);

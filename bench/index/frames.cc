@@ -14,7 +14,8 @@ constexpr std::uint32_t kEngines = 128;
 // The tokens of one 512-token block of the trace.
 void append_tokens(std::uint32_t id, std::vector<TokenId>& out) {
   RandomStream random(id, "tokens");
-  for (std::uint32_t i = 0; i < workload::kTraceBlockTokens; ++i) out.push_back(static_cast<TokenId>(random.below(150'000)));
+  for (std::uint32_t i = 0; i < workload::kTraceBlockTokens; ++i)
+    out.push_back(static_cast<TokenId>(random.below(150'000)));
 }
 
 struct Frame {
@@ -23,14 +24,16 @@ struct Frame {
 };
 
 // One batch a request: what is new on its engine, as vLLM 0.32 says it.
-std::vector<Frame> make_frames(const std::vector<workload::TraceRow>& rows, std::uint32_t block, std::uint64_t& tokens) {
+std::vector<Frame> make_frames(const std::vector<workload::TraceRow>& rows, std::uint32_t block,
+                               std::uint64_t& tokens) {
   std::vector<Frame> out;
   std::vector<std::vector<bool>> seen(kEngines);
   tokens = 0;
   for (std::size_t i = 0; i < rows.size() && tokens < kTokensMax; ++i) {
     const std::uint32_t engine = static_cast<std::uint32_t>(i) % kEngines;
     const auto hash = [&](std::uint32_t id, std::uint32_t part) {
-      return blocks::WireHash{.value = EngineHash(stable_hash(std::to_string(id) + "." + std::to_string(part))), .bytes = {}};
+      return blocks::WireHash{.value = EngineHash(stable_hash(std::to_string(id) + "." + std::to_string(part))),
+                              .bytes = {}};
     };
     const std::uint32_t parts = workload::kTraceBlockTokens / block;
     blocks::BlockStored event;

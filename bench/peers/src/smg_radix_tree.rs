@@ -1,7 +1,7 @@
 //! smg-radix-tree: RadixTree, single writer.
 
 use crate::corpus::Corpus;
-use smg_radix_tree::{Config, HolderId, Overlap, OverlapScratch, RadixTree};
+use radix_tree::{Config, HolderId, Overlap, OverlapScratch, RadixTree};
 
 pub enum Event {
     Stored(u32, Option<u64>, Vec<(u64, u64)>),
