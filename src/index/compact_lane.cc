@@ -90,12 +90,15 @@ std::size_t CompactLane::store_stretch(const StoreRun& run, std::size_t first, s
       tree_.place(context_.lane, at, keys.subspan(first), hashes, static_cast<Rank>(run.tier));
   own_hashes_ = own_hashes_ || stretch.own_hashes;
   std::uint32_t taken = 0;
+  const std::span<const EngineHash> named = run.hashes.subspan(first, stretch.count);
   for (; taken < stretch.count; ++taken) {
-    const EngineHash hash = run.hashes[first + taken];
+    if (taken + kLookAhead < named.size()) lines_.prefetch(named[taken + kLookAhead].value());
     // A hash names one chain: one that is known already, or stands twice in this event, is not this block's.
-    if (taken > 0 && find(hash) != kNoSlot) break;
-    stored(stretch.first + taken, hash, run, false);
+    if (!lines_.insert_new(named[taken].value(), stretch.first + taken, hash_of())) break;
+    if (run.tier != Tier::kGpu) count_first(stretch.first + taken, run.tier);
   }
+  counts_.blocks_held += taken;
+  counts_.router_blocks_held += taken;
   for (std::uint32_t undo = stretch.count; undo > taken; --undo) {
     tree_.drop(context_.lane, stretch.first + undo - 1);
   }
@@ -135,9 +138,13 @@ void CompactLane::stored(Slot slot, EngineHash hash, const StoreRun& run, bool r
   }
   ++counts_.blocks_held;
   counts_.router_blocks_held += keys_per_block_;
-  if (run.tier == Tier::kGpu) return;
+  if (run.tier != Tier::kGpu) count_first(slot, run.tier);
+}
+
+// Of a block that is new: its first reference, in a tier that the tree does not stand for.
+void CompactLane::count_first(Slot slot, Tier tier) {
   Tally counted;
-  counted.refs[static_cast<std::size_t>(run.tier)] = 1;
+  counted.refs[static_cast<std::size_t>(tier)] = 1;
   tallies_.insert_or_assign(slot, counted);
   context_.bytes += kTallyBytes;
 }
@@ -152,24 +159,29 @@ bool CompactLane::add_tier(EngineHash hash, Tier tier) {
   return true;
 }
 
-void CompactLane::prefetch(std::span<const EngineHash> hashes, std::size_t at) const {
-  if (at + kLookAhead < hashes.size()) lines_.prefetch(hashes[at + kLookAhead].value());
-  if (at + kLookAhead / 2 < hashes.size()) {
-    const Slot slot = lines_.guess(hashes[at + kLookAhead / 2].value());
-    if (slot != kNoSlot) tree_.prefetch(slot);
+// Engines evict the tail of a chain block by block: where the next hashes are those of the blocks before, they go with
+// it. Only where the cells have the lane's own hashes: then the lane's entry of such a hash is that block's.
+std::size_t CompactLane::remove_tail(std::span<const EngineHash> hashes) {
+  if (keys_per_block_ != 1) return 0;
+  const Slot slot = find(hashes[0]);
+  if (slot == kNoSlot) return 0;
+  if (own_hashes_ || !tallies_.empty()) {
+    if (tallies_.contains(slot)) return 0;
+    hashes = hashes.first(1);
   }
+  const std::uint32_t dropped = tree_.drop_regular_tail(context_.lane, slot, hashes);
+  for (std::uint32_t i = 0; i < dropped; ++i) {
+    if (i + kLookAhead < hashes.size()) lines_.prefetch(hashes[i + kLookAhead].value());
+    erase(hashes[i], slot - i);
+  }
+  counts_.blocks_held -= dropped;
+  counts_.router_blocks_held -= dropped;
+  return dropped;
 }
 
 bool CompactLane::remove(EngineHash hash, Tier tier) {
   const Slot slot = find(hash);
   if (slot == kNoSlot) return false;
-  if (keys_per_block_ == 1 && tier == Tier::kGpu && (tallies_.empty() || !tallies_.contains(slot)) &&
-      tree_.drop_regular_tail(context_.lane, slot)) {
-    erase(hash, slot);
-    --counts_.blocks_held;
-    --counts_.router_blocks_held;
-    return true;
-  }
   Tally counted = tally(slot);
   const Rank before = counted.rank();
   const Tally::Dropped dropped = counted.drop(tier, [&] { return tree_.has_more(context_.lane, slot); });

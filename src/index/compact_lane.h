@@ -31,9 +31,10 @@ class CompactLane {
   std::size_t store(const StoreRun& run, std::span<const BlockKey> keys, Slot& at, Applied& applied);
   // A block known by its hash is in one more tier; false when it is unknown.
   bool add_tier(EngineHash hash, blocks::Tier tier);
+  // Removes as many of the first ones as are, one before the other, the tail of a chain held on gpu alone; often all.
+  std::size_t remove_tail(std::span<const EngineHash> hashes);
   // False when it has no reference in that tier.
   bool remove(EngineHash hash, blocks::Tier tier);
-  void prefetch(std::span<const EngineHash> hashes, std::size_t at) const;
   // Forgets blocks that were stored without a reference and have nothing behind them.
   void prune_dead();
   void clear_gpu();
@@ -63,6 +64,7 @@ class CompactLane {
                             Applied& applied);
   bool store_block(const StoreRun& run, std::size_t index, std::span<const BlockKey> keys, Slot& at);
   void stored(Slot slot, EngineHash hash, const StoreRun& run, bool removed);
+  void count_first(Slot slot, blocks::Tier tier);
   void prune(Slot slot);
   void erase(EngineHash hash, Slot slot);
   void reserve(std::size_t blocks);

@@ -308,7 +308,16 @@ void EngineMap::remove_all(Group* group, std::uint32_t group_id, Tier tier, std:
   CompactLane* const compact = group == nullptr ? nullptr : group->compact.get();
   JoinedLane* const joined = group == nullptr ? nullptr : group->joined.get();
   for (std::size_t i = 0; i < hashes.size(); ++i) {
-    if (compact != nullptr) compact->prefetch(hashes, i);
+    if (compact != nullptr && tier == Tier::kGpu) {
+      const std::size_t tail = compact->remove_tail(hashes.subspan(i));
+      applied.blocks_removed += static_cast<std::uint32_t>(tail);
+      i += tail;
+      if (i == hashes.size()) break;
+      if (tail > 0) {
+        --i;
+        continue;
+      }
+    }
     const bool removed = compact != nullptr  ? compact->remove(hashes[i], tier)
                          : joined != nullptr ? joined->remove(hashes[i], tier)
                                              : false;
@@ -424,12 +433,13 @@ void EngineMap::note_unit(Group& group, std::uint32_t block_tokens) {
 
 // Makes the group's lane, or turns it, when it must be: true when blocks of this size go into the compact one.
 bool EngineMap::compact_fits(Group& group, std::uint32_t block_tokens) {
-  const LaneContext context{.tree = commons_.tree, .bytes = commons_.bytes, .lane = group.lane};
   const std::uint32_t router_block = commons_.options.space.block_tokens();
+  if (group.compact != nullptr && group.compact->keys_per_block() * std::uint64_t{router_block} == block_tokens)
+    return true;
+  const LaneContext context{.tree = commons_.tree, .bytes = commons_.bytes, .lane = group.lane};
   const bool aligned = block_tokens > 0 && block_tokens % router_block == 0;
   const std::uint32_t keys = block_tokens / router_block;
   if (group.joined != nullptr) return false;
-  if (group.compact != nullptr && aligned && group.compact->keys_per_block() == keys) return true;
   if (group.compact == nullptr || group.compact->empty()) {
     group.compact.reset();
     if (commons_.compact_lanes.size() <= group.lane) commons_.compact_lanes.resize(group.lane + std::size_t{1});

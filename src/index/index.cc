@@ -15,11 +15,16 @@ const MatchRow* MatchTable::find(EngineId engine) const {
 struct Index::Impl {
   explicit Impl(IndexOptions given) : commons(std::move(given)) {}
 
-  std::shared_ptr<EngineMap> map_of(EngineId engine) {
+  // Stays while nobody forgets the engine, which its one writer would have to do.
+  EngineMap& map_of(EngineId engine) {
+    const bool direct = engine.value() < kDirectEngines;
+    EngineMap* known = direct ? maps[engine.value()].load(std::memory_order_acquire) : nullptr;
+    if (known != nullptr) return *known;
     const std::lock_guard lock(commons.mutex);
     std::shared_ptr<EngineMap>& map = commons.roster.engines[engine].map;
     if (map == nullptr) map = std::make_shared<EngineMap>(engine, commons);
-    return map;
+    if (direct) maps[engine.value()].store(map.get(), std::memory_order_release);
+    return *map;
   }
 
   // An engine that is lost and holds nothing leaves no trace. Needs the mutex.
@@ -29,10 +34,13 @@ struct Index::Impl {
     EngineEntry& entry = at->second;
     if (entry.state != blocks::PublisherState::kLost || (entry.map != nullptr && !entry.map->empty())) return;
     if (entry.map != nullptr) entry.map->forget();
+    if (engine.value() < kDirectEngines) maps[engine.value()].store(nullptr, std::memory_order_release);
     commons.roster.engines.erase(engine);
   }
 
+  static constexpr std::size_t kDirectEngines = 1'024;  // ids are dense: beyond, a map and a lock more
   Commons commons;
+  std::array<std::atomic<EngineMap*>, kDirectEngines> maps{};
 };
 
 Index::Index(IndexOptions options) : impl_(std::make_unique<Impl>(std::move(options))) {}
@@ -41,11 +49,11 @@ Index::~Index() = default;
 const blocks::KeySpace& Index::space() const { return impl_->commons.options.space; }
 
 Applied Index::apply(EngineId engine, std::span<const blocks::KvEvent> events) {
-  return impl_->map_of(engine)->apply(events);
+  return impl_->map_of(engine).apply(events);
 }
 
 Applied Index::apply_hashed(EngineId engine, std::span<const HashedEvent> events) {
-  return impl_->map_of(engine)->apply_hashed(events);
+  return impl_->map_of(engine).apply_hashed(events);
 }
 
 void Index::forget(EngineId engine) {

@@ -65,6 +65,27 @@ class Lines {
       }
     }
   }
+  // Inserts unless the hash is there: then says false. Precondition: room reserved.
+  template <class HashOf>
+  bool insert_new(std::uint64_t hash, Slot slot, HashOf&& hash_of) {
+    const std::uint64_t mixed = mix(hash);
+    const std::uint8_t tag = tag_of(mixed);
+    Line& line = lines_[home(mixed)];
+    for (std::uint32_t hits = line.hits(tag); hits != 0; hits &= hits - 1) {
+      if (hash_of(line.slots[static_cast<std::size_t>(__builtin_ctz(hits))]) == hash) return false;
+    }
+    const std::uint32_t free = line.hits(0);
+    if (line.passed != 0 || free == 0) {
+      if (line.passed != 0 && find(hash, hash_of) != kNoSlot) return false;
+      insert(hash, slot);
+      return true;
+    }
+    const auto i = static_cast<std::size_t>(__builtin_ctz(free));
+    line.tags[i] = tag;
+    line.slots[i] = slot;
+    ++count_;
+    return true;
+  }
   // Precondition: absent, room reserved.
   void insert(std::uint64_t hash, Slot slot) {
     const std::uint64_t mixed = mix(hash);

@@ -528,18 +528,25 @@ void Tree::drop(LaneId lane, Slot slot) {
   cut_off(id, index, slot - run.base);
 }
 
-bool Tree::drop_regular_tail(LaneId lane, Slot slot) {
+std::uint32_t Tree::drop_regular_tail(LaneId lane, Slot slot, std::span<const EngineHash> hashes) {
   const RunId id = slots_.owner(slot);
   Run& run = at(id);
   const std::size_t index = find_hold(run, lane);
   Hold& hold = holds_of(run)[index];
   const std::uint32_t offset = slot - run.base;
-  if (offset + 1 != hold.hi || (hold.extra != nullptr && !hold.extra->ranks.empty())) return false;
-  if (hold.child_bound > offset && child_bound(run, hold, lane, offset) > offset) return false;
-  // With nothing left of the run, the block before may have to go too: has_more() of its own.
-  if (offset == 0 && run.parent != kNoSlot && rank(lane, run.parent) == kNowhere) return false;
-  cut_off(id, index, offset);
-  return true;
+  if (offset + 1 != hold.hi || (hold.extra != nullptr && !hold.extra->ranks.empty())) return 0;
+  if (child_bound(run, hold, lane, offset) > offset) return 0;
+  // With nothing left of the run, the block before may have to go too: not regular then.
+  const std::uint32_t last = run.parent != kNoSlot && rank(lane, run.parent) == kNowhere ? 1 : 0;
+  if (offset < last) return 0;
+  const Cell* const cells = &slots_.cell(run.base);
+  std::uint32_t dropped = 1;
+  while (dropped < hashes.size() && dropped + last <= offset &&
+         cells[offset - dropped].hash == hashes[dropped].value() && hold.child_bound <= offset - dropped) {
+    ++dropped;
+  }
+  cut_off(id, index, offset + 1 - dropped);
+  return dropped;
 }
 
 void Tree::drop_lane(LaneId lane, std::span<const RunId> runs) {

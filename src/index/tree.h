@@ -76,8 +76,9 @@ class Tree {
   bool has_more(LaneId lane, Slot slot);
   // The block no longer exists for the lane. Precondition: !has_more().
   void drop(LaneId lane, Slot slot);
-  // If the block is held on gpu alone, nothing is behind it and its hold is regular: drops it and says true.
-  bool drop_regular_tail(LaneId lane, Slot slot);
+  // Drops the block when nothing is behind it and all of the lane's blocks in the run are held on gpu, and with it
+  // those before it in the run while they have the next hashes and no child run of the lane. Returns how many.
+  std::uint32_t drop_regular_tail(LaneId lane, Slot slot, std::span<const EngineHash> hashes);
   // Everything of the lane, which must lie in these runs; one may be named several times.
   void drop_lane(LaneId lane, std::span<const RunId> runs);
 
