@@ -174,6 +174,11 @@ void PoolRun::start_brain(std::uint32_t block_tokens) {
   }
 }
 
+void PoolRun::refresh_metrics() {
+  pool_->refresh_metrics();
+  if (ingest_) ingest_->refresh_metrics();
+}
+
 void PoolRun::engine_found(ingest::Found engine) {
   proxy::EngineAt at;
   at.info = std::move(engine.info);
