@@ -10,7 +10,7 @@ namespace {
 constexpr std::size_t kDecisionsDefault = 20;
 constexpr std::size_t kDecisionsMax = 1'000;
 constexpr std::size_t kConnectionsMax = 64;
-constexpr std::string_view kPaths = "/metrics, /health, /ready, /engines, /decisions";
+constexpr std::string_view kPaths = "/metrics, /health, /ready, /engines, /decisions, /index, /index/dump, /index/who";
 
 http::Headers typed(std::string_view content_type) {
   http::Headers headers;
@@ -34,7 +34,7 @@ class AdminImpl final : public Admin {
   Result<void> open(const io::Address& address) {
     http::ServerOptions options;
     options.limits.connections_max = kConnectionsMax;
-    options.limits.body_bytes_max = 0;
+    options.limits.body_bytes_max = kWhoBytesMax;
     options.errors = write_error;
     auto opened = http::HttpListener::open(loop_, address, std::move(options),
                                            [this](std::shared_ptr<http::Exchange> exchange) { serve(*exchange); });
@@ -48,9 +48,12 @@ class AdminImpl final : public Admin {
  private:
   void serve(http::Exchange& exchange) {
     const std::string_view path = exchange.head().path();
+    const bool about_index = path == "/index" || path == "/index/dump" || path == "/index/who";
     const bool known =
         path == "/metrics" || path == "/health" || path == "/ready" || path == "/engines" || path == "/decisions";
-    if (!known) {
+    if (about_index && sources_.index.stat) {
+      ask_index(exchange, path);
+    } else if (!known) {
       fail(exchange, {ErrorKind::kNotFound, "no such path; there are " + std::string(kPaths)});
     } else if (exchange.head().method != "GET") {
       fail(exchange, {ErrorKind::kMethod, "only GET is allowed here"});
@@ -69,17 +72,57 @@ class AdminImpl final : public Admin {
     }
   }
 
-  void decisions(http::Exchange& exchange) {
-    std::size_t limit = kDecisionsDefault;
-    if (const auto asked = http::query_value(exchange.head().query(), "limit")) {
-      const auto number = parse_u64(*asked);
-      if (!number || *number < 1 || *number > kDecisionsMax) {
-        fail(exchange, {ErrorKind::kInvalid, "`limit` must be a number from 1 to " + std::to_string(kDecisionsMax)});
-        return;
-      }
-      limit = *number;
+  void ask_index(http::Exchange& exchange, std::string_view path) {
+    const std::string_view method = path == "/index/who" ? "POST" : "GET";
+    if (exchange.head().method != method) {
+      return fail(exchange, {ErrorKind::kMethod, "only " + std::string(method) + " is allowed here"}, method);
     }
-    auto pools = sources_.pools(limit);
+    auto body = path == "/index"        ? Result<std::string>(index_body(sources_.index.stat()))
+                : path == "/index/dump" ? dump(exchange)
+                                        : who(exchange);
+    if (!body.ok()) return fail(exchange, body.error());
+    exchange.respond(200, typed("application/json"), *body);
+  }
+
+  Result<std::string> dump(const http::Exchange& exchange) {
+    const std::string_view query = exchange.head().query();
+    const auto engine = http::query_value(query, "engine");
+    if (!engine || engine->empty()) {
+      return Error{ErrorKind::kInvalid, "`engine` is missing: a name as /index gives it"};
+    }
+    const auto limit = limit_of(exchange, kDumpLimitDefault, kDumpLimitMax);
+    if (!limit.ok()) return limit.error();
+    const auto held = sources_.index.dump(http::query_value(query, "pool").value_or(""), *engine);
+    if (!held.ok()) return held.error();
+    return dump_body(*held, http::query_value(query, "after").value_or(""), *limit);
+  }
+
+  Result<std::string> who(const http::Exchange& exchange) {
+    const std::string_view query = exchange.head().query();
+    const std::string as = http::query_value(query, "as").value_or("completions");
+    if (as != "chat" && as != "completions") {
+      return Error{ErrorKind::kInvalid, "`as` must be chat or completions: what the body is"};
+    }
+    const auto endpoint = as == "chat" ? api::Endpoint::kChatCompletions : api::Endpoint::kCompletions;
+    const auto request = api::parse_request(endpoint, exchange.body());
+    if (!request.ok()) return request.error();
+    const auto holders = sources_.index.who(http::query_value(query, "pool").value_or(""), *request);
+    if (!holders.ok()) return holders.error();
+    return who_body(*holders);
+  }
+
+  static Result<std::size_t> limit_of(const http::Exchange& exchange, std::size_t otherwise, std::size_t most) {
+    const auto asked = http::query_value(exchange.head().query(), "limit");
+    if (!asked) return otherwise;
+    const auto number = parse_u64(*asked);
+    if (number && *number >= 1 && *number <= most) return static_cast<std::size_t>(*number);
+    return Error{ErrorKind::kInvalid, "`limit` must be a number from 1 to " + std::to_string(most)};
+  }
+
+  void decisions(http::Exchange& exchange) {
+    const auto limit = limit_of(exchange, kDecisionsDefault, kDecisionsMax);
+    if (!limit.ok()) return fail(exchange, limit.error());
+    auto pools = sources_.pools(*limit);
     if (const auto name = http::query_value(exchange.head().query(), "pool")) {
       std::string names;
       for (const PoolReport& pool : pools) names += (names.empty() ? "" : ", ") + pool.name;
@@ -89,12 +132,12 @@ class AdminImpl final : public Admin {
         return;
       }
     }
-    exchange.respond(200, typed("application/json"), decisions_body(pools, limit, loop_.now()));
+    exchange.respond(200, typed("application/json"), decisions_body(pools, *limit, loop_.now()));
   }
 
-  static void fail(http::Exchange& exchange, const Error& error) {
+  static void fail(http::Exchange& exchange, const Error& error, std::string_view allowed = "GET") {
     http::Headers headers = typed("application/json");
-    if (error.kind == ErrorKind::kMethod) headers.add("allow", "GET");
+    if (error.kind == ErrorKind::kMethod) headers.add("allow", std::string(allowed));
     exchange.respond(api::status_of(error.kind).status, std::move(headers), api::error_body(error));
   }
 

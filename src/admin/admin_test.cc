@@ -104,6 +104,61 @@ TEST(Decisions, NewestFirstOverAllPools) {
   EXPECT_THAT(body, HasSubstr(R"("reported_cached_tokens":null)"));
 }
 
+TEST(Index, ShowsEachPublisher) {
+  IndexPool pool{.name = "a", .model = "m", .block_tokens = 16, .keys = 5, .bytes = 900, .bytes_max = 1'000};
+  pool.engines.push_back({.name = "http://a:1",
+                          .events = "tcp://a:5557",
+                          .has_events = true,
+                          .publisher = blocks::PublisherState::kPartial,
+                          .blocks_held = 6,
+                          .router_blocks_held = 5,
+                          .block_tokens = 16,
+                          .stores_parked = 1,
+                          .lag_batches = 2,
+                          .batches = 30,
+                          .gaps = 3,
+                          .replays = 4,
+                          .replays_failed = 1,
+                          .restarts = 2});
+  EXPECT_EQ(
+      index_body({pool}),
+      R"({"pools":[{"pool":"a","model":"m","why_none":"","block_tokens":16,"keys":5,"bytes":900,"bytes_max":1000,)"
+      R"("engines":[{"engine":"http://a:1","events":"tcp://a:5557","has_events":true,"publisher":"partial",)"
+      R"("blocks_held":6,"router_blocks_held":5,"block_tokens":16,"stores_parked":1,"lag_batches":2,"batches":30,)"
+      R"("gaps":3,"replays":4,"replays_failed":1,"restarts":2}]}]})");
+}
+
+TEST(Index, DumpsPageByPage) {
+  IndexDump dump{.pool = "a", .engine = "e", .publisher = blocks::PublisherState::kExact};
+  for (std::uint64_t i = 0; i < 5; ++i) {
+    dump.blocks.push_back({.group = static_cast<std::uint32_t>(i / 3), .hash = EngineHash(i << 60 | i), .tiers = 5});
+  }
+  const auto first = dump_body(dump, "", 2);
+  ASSERT_TRUE(first.ok());
+  EXPECT_EQ(*first, R"({"pool":"a","engine":"e","publisher":"exact","blocks_held":5,"blocks":[)"
+                    R"({"group":0,"hash":"0000000000000000","tiers":["gpu","storage"]},)"
+                    R"({"group":0,"hash":"1000000000000001","tiers":["gpu","storage"]}],"next":"0:1000000000000001"})");
+  const auto rest = dump_body(dump, "0:1000000000000001", 10);
+  ASSERT_TRUE(rest.ok());
+  EXPECT_THAT(*rest, HasSubstr(R"("next":null)"));
+  EXPECT_THAT(*rest, HasSubstr(R"({"group":1,"hash":"4000000000000004",)"));
+  EXPECT_THAT(*rest, Not(HasSubstr("1000000000000001")));
+  EXPECT_THAT(*dump_body(dump, "9:0000000000000000", 10), HasSubstr(R"("blocks":[],"next":null)"));
+  for (const char* bad :
+       {"x", "1", "1:", "1:zz", "1:00", ":0000000000000000", "4294967296:0000000000000000", "1:00000000000000000"}) {
+    EXPECT_FALSE(dump_body(dump, bad, 10).ok()) << bad;
+  }
+}
+
+TEST(Index, TellsWhoHoldsAPrompt) {
+  IndexWho who{
+      .pool = "a", .model = "m", .prompt_tokens = 100, .chain_blocks = 6, .block_tokens = 16, .chain = "exact"};
+  who.holders.push_back({.engine = "e", .publisher = blocks::PublisherState::kExact, .tokens = {32, 64, 64}});
+  EXPECT_EQ(who_body(who),
+            R"({"pool":"a","model":"m","prompt_tokens":100,"chain_blocks":6,"block_tokens":16,"chain":"exact",)"
+            R"("engines":[{"engine":"e","publisher":"exact","tokens":{"gpu":32,"cpu":64,"storage":64}}]})");
+}
+
 // ---- over the wire; loop and listener on this thread ----
 
 struct Answer {
@@ -115,22 +170,33 @@ struct Answer {
 class Wire : public ::testing::Test {
  protected:
   void SetUp() override {
-    auto opened = Admin::open(loop_, {"127.0.0.1", 0},
-                              {.registry = &registry_,
-                               .refresh = [this] { registry_.gauge("warmpath_x", "x").set(++refreshed_); },
-                               .pools =
-                                   [this](std::size_t decisions_max) {
-                                     asked_for_ = decisions_max;
-                                     return pools_;
-                                   }});
+    auto opened =
+        Admin::open(loop_, {"127.0.0.1", 0},
+                    {.registry = &registry_,
+                     .refresh = [this] { registry_.gauge("warmpath_x", "x").set(++refreshed_); },
+                     .pools =
+                         [this](std::size_t decisions_max) {
+                           asked_for_ = decisions_max;
+                           return pools_;
+                         },
+                     .index = {.stat = [] { return std::vector<IndexPool>{{.name = "a", .keys = 7}}; },
+                               .dump = [this](std::string_view, std::string_view engine) -> Result<IndexDump> {
+                                 if (engine != "http://a:1#0") return Error{ErrorKind::kNotFound, "no such engine"};
+                                 return dump_;
+                               },
+                               .who = [](std::string_view pool, const api::Request& request) -> Result<IndexWho> {
+                                 if (pool == "zzz") return Error{ErrorKind::kNotFound, "no such pool"};
+                                 return IndexWho{.pool = request.model, .chain = "exact"};
+                               }}});
     ASSERT_TRUE(opened.ok());
     admin_ = std::move(opened).value();
     client_ = http::HttpClient::create(loop_, {});
   }
 
-  Answer ask(std::string target, std::string method = "GET") {
+  Answer ask(std::string target, std::string method = "GET", std::string body = "") {
     Answer answer;
     http::ClientRequest request;
+    if (!body.empty()) request.body = std::make_shared<const std::string>(std::move(body));
     request.method = std::move(method);
     request.target = std::move(target);
     const auto call = client_->fetch({admin_->address(), "admin", nullptr}, std::move(request),
@@ -155,6 +221,7 @@ class Wire : public ::testing::Test {
   std::unique_ptr<http::HttpClient> client_;
   double refreshed_ = 0;
   std::size_t asked_for_ = 99;
+  IndexDump dump_{.pool = "a", .engine = "http://a:1#0"};
 };
 
 TEST_F(Wire, MetricsAreRefreshedFirst) {
@@ -182,6 +249,27 @@ TEST_F(Wire, DecisionsTakeALimitAndAPool) {
   const Answer none = ask("/decisions?pool=zzz");
   EXPECT_EQ(none.status, 404);
   EXPECT_THAT(none.body, HasSubstr("there are a"));
+}
+
+TEST_F(Wire, QuestionsToTheIndex) {
+  EXPECT_THAT(ask("/index").body, HasSubstr(R"("keys":7)"));
+  EXPECT_EQ(ask("/index", "POST", "{}").status, 405);
+  EXPECT_EQ(ask("/index/dump?engine=http%3A%2F%2Fa%3A1%230").status, 200);
+  EXPECT_EQ(ask("/index/dump").status, 400);
+  EXPECT_EQ(ask("/index/dump?engine=x").status, 404);
+  for (const char* bad : {"&limit=0", "&limit=100001", "&limit=x", "&after=x"}) {
+    EXPECT_EQ(ask("/index/dump?engine=http%3A%2F%2Fa%3A1%230" + std::string(bad)).status, 400) << bad;
+  }
+  const Answer who = ask("/index/who", "POST", R"({"model":"m","prompt":"x"})");
+  EXPECT_EQ(who.status, 200);
+  EXPECT_THAT(who.body, HasSubstr(R"("pool":"m")"));
+  EXPECT_EQ(ask("/index/who?as=chat", "POST", R"({"messages":[{"role":"user","content":"x"}]})").status, 200);
+  EXPECT_EQ(ask("/index/who?as=chat", "POST", R"({"prompt":"x"})").status, 400);
+  EXPECT_EQ(ask("/index/who?as=tokens", "POST", R"({"prompt":"x"})").status, 400);
+  EXPECT_EQ(ask("/index/who", "POST", "not json").status, 400);
+  EXPECT_EQ(ask("/index/who").status, 405);
+  EXPECT_EQ(ask("/index/who?pool=zzz", "POST", R"({"prompt":"x"})").status, 404);
+  EXPECT_EQ(ask("/index/who", "POST", std::string(kWhoBytesMax + 1, 'x')).status, 413);
 }
 
 TEST_F(Wire, OtherPathsAndMethods) {

@@ -1,4 +1,6 @@
 // warmpath serve: the gateway.
+#include <sys/resource.h>
+
 #include <array>
 #include <csignal>
 
@@ -15,6 +17,14 @@ namespace {
 constexpr std::array<int, 2> kEndSignals = {SIGINT, SIGTERM};
 
 Result<std::string> read_config(const std::string& path) { return io::read_file(path, config::kConfigBytesMax); }
+
+// An engine's events take four descriptors: many systems allow 1,024 unless asked.
+void raise_open_files_limit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= limit.rlim_max) return;
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);  // refused: it stays as it was
+}
 
 // Runs until the first signal and a drain, or the second signal.
 int run_until_ended(Gateway& gateway, const config::GatewayConfig& config, io::Loop& loop, Log& log) {
@@ -65,6 +75,7 @@ int run_serve(std::span<const std::string> args) {
     std::fputs(config::to_text(faults).c_str(), stderr);
     return 2;
   }
+  raise_open_files_limit();
   Log log(config.log_level, config.log_format);
   io::Loop loop;
   auto gateway = Gateway::open(config, &log);

@@ -135,11 +135,38 @@ class GatewayImpl final : public Gateway {
     sources.registry = &registry_;
     sources.refresh = [this] { refresh_metrics(); };
     sources.pools = [this](std::size_t decisions_max) { return reports(decisions_max); };
+    sources.index.stat = [this] {
+      std::vector<admin::IndexPool> out;
+      for (const auto& pool : pools_) out.push_back(pool->index_report());
+      return out;
+    };
+    sources.index.dump = [this](std::string_view name, std::string_view engine) -> Result<admin::IndexDump> {
+      const auto pool = pool_named(name, std::nullopt);
+      if (!pool.ok()) return pool.error();
+      return (*pool)->index_dump(engine);
+    };
+    sources.index.who = [this](std::string_view name, const api::Request& request) -> Result<admin::IndexWho> {
+      const auto pool = pool_named(name, request.model);
+      if (!pool.ok()) return pool.error();
+      return (*pool)->index_who(request);
+    };
     auto opened = admin::Admin::open(control_, address, std::move(sources));
     if (!opened.ok()) return Error{opened.error().kind, "--admin-listen: " + opened.error().message};
     admin_ = std::move(opened).value();
     admin_address_ = admin_->address();
     return {};
+  }
+
+  // An empty name: the only pool, or the first that serves the model.
+  Result<const PoolRun*> pool_named(std::string_view name, const std::optional<std::string>& model) const {
+    std::string names;
+    for (const auto& pool : pools_) {
+      if (name.empty() ? pools_.size() == 1 : pool->name() == name) return pool.get();
+      if (name.empty() && model && !model->empty() && pool->pool().resolve(*model)) return pool.get();
+      names += (names.empty() ? "" : ", ") + pool->name();
+    }
+    if (name.empty()) return Error{ErrorKind::kInvalid, "`pool` is missing; there are " + names};
+    return Error{ErrorKind::kNotFound, "no such pool; there are " + names};
   }
 
   // On the control thread.

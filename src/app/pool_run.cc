@@ -229,6 +229,11 @@ void PoolRun::watch_asking() {
   asks_failed_told_at_ = control_.now();
 }
 
+void PoolRun::refresh_metrics() {
+  pool_->refresh_metrics();
+  if (ingest_) ingest_->refresh_metrics();
+}
+
 void PoolRun::engine_found(ingest::Found engine) {
   proxy::EngineAt at;
   at.info = std::move(engine.info);

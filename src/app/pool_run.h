@@ -28,7 +28,13 @@ class PoolRun final : public ingest::Sink {
   proxy::Pool& pool() { return *pool_; }
   void start();
   admin::PoolReport report(std::size_t decisions_max) const;
-  void refresh_metrics() { pool_->refresh_metrics(); }
+  void refresh_metrics();
+  const std::string& name() const { return name_; }
+  // What the pool's index knows (admin). dump: kNotFound for an engine that is not there. All but the first: kNotFound
+  // when the pool keeps no index, with the reason.
+  admin::IndexPool index_report() const;
+  Result<admin::IndexDump> index_dump(std::string_view engine) const;
+  Result<admin::IndexWho> index_who(const api::Request& request) const;
 
  private:
   PoolRun(const config::GatewayConfig& gateway, const config::PoolConfig& config, io::Loop& control,
@@ -40,6 +46,7 @@ class PoolRun final : public ingest::Sink {
   void start_with(std::uint32_t block_tokens);
   void start_brain(std::uint32_t block_tokens);
   bool follows_events() const;
+  std::string why_no_index() const;
   blocks::KeySpace space(std::uint32_t block_tokens) const;
   void watch_proofs();
   void tell(const ingest::EngineStatus& status);

@@ -83,12 +83,18 @@ Result<ServerInfo> parse_server_info(std::string_view json, const std::string& h
   ServerInfo info;
   dom::element told;
   if (root["kv_events"].get(told) != simdjson::SUCCESS || !told.is_object()) return info;
-  const auto base = number_of(told, "endpoint_port_base");
-  if (!base || *base == 0 || text_of(told, "publisher") != "zmq") return info;
   const std::string said = text_of(told, "endpoint_host");
   const std::string where = is_wildcard(said) ? host : said;
-  const auto replay = number_of(told, "replay_endpoint_port_base");
   const std::uint64_t ranks = std::min<std::uint64_t>(number_of(told, "dp_size").value_or(1), kRanksMax);
+  if (const auto load = number_of(told, "load_endpoint_port_base"); load && *load != 0) {
+    const std::string topic = text_of(told, "load_topic");
+    for (std::uint64_t rank = 0; rank < std::max<std::uint64_t>(ranks, 1) && *load + rank <= 65'535; ++rank) {
+      info.loads[static_cast<std::uint32_t>(rank)] = {endpoint_text(where, *load + rank), topic};
+    }
+  }
+  const auto base = number_of(told, "endpoint_port_base");
+  if (!base || *base == 0 || text_of(told, "publisher") != "zmq") return info;
+  const auto replay = number_of(told, "replay_endpoint_port_base");
   for (std::uint64_t rank = 0; rank < std::max<std::uint64_t>(ranks, 1) && *base + rank <= 65'535; ++rank) {
     RankSource source;
     source.events = endpoint_text(where, *base + rank);

@@ -23,9 +23,17 @@ struct RankSource {
 
 // vLLM 0.32 GET /kv_event_sources. A rank whose events are off is left out; `host` replaces a wildcard.
 Result<std::map<std::uint32_t, RankSource>> parse_event_sources(std::string_view json, const std::string& host);
+// Where one rank pushes its load.
+struct LoadSource {
+  std::string endpoint;
+  std::string topic;
+  friend bool operator==(const LoadSource&, const LoadSource&) = default;
+};
+
 // SGLang GET /server_info -> kv_events: base ports plus rank; empty when it has none.
 struct ServerInfo {
   std::map<std::uint32_t, RankSource> sources;
+  std::map<std::uint32_t, LoadSource> loads;
   std::optional<std::uint32_t> block_tokens;
 };
 Result<ServerInfo> parse_server_info(std::string_view json, const std::string& host);

@@ -111,6 +111,23 @@ TEST(ServerInfo, OfSglang) {
   EXPECT_EQ(named->block_tokens, std::nullopt);
 }
 
+TEST(ServerInfo, TellsWhereLoadIsPushed) {
+  const auto told = parse_server_info(
+      R"({"kv_events":{"publisher":"zmq","endpoint_host":"*","endpoint_port_base":5557,"dp_size":2,
+          "load_endpoint_port_base":7557,"load_topic":"load"}})",
+      "10.0.0.7");
+  ASSERT_TRUE(told.ok());
+  ASSERT_EQ(told->loads.size(), 2u);
+  EXPECT_EQ(told->loads.at(1), (LoadSource{"tcp://10.0.0.7:7558", "load"}));
+  // Without events of its own, and ports that are none.
+  EXPECT_EQ(parse_server_info(R"({"kv_events":{"load_endpoint_port_base":9}})", "h")->loads.at(0),
+            (LoadSource{"tcp://h:9", ""}));
+  for (const char* none : {"0", "65536", "-1", "\"7\"", "null"}) {
+    const std::string json = R"({"kv_events":{"load_endpoint_port_base":)" + std::string(none) + "}}";
+    EXPECT_TRUE(parse_server_info(json, "h")->loads.empty()) << none;
+  }
+}
+
 TEST(ServerInfo, WithoutEventsOrWithNonsense) {
   for (const char* none : {"{}", R"({"kv_events":null})", R"({"kv_events":[]})", R"({"kv_events":{}})",
                            R"({"kv_events":{"publisher":"zmq","endpoint_port_base":0}})",

@@ -9,6 +9,8 @@ namespace {
 constexpr Duration kBackoffFirst = std::chrono::milliseconds(200);
 constexpr Duration kBackoffMax = std::chrono::milliseconds(1'500);  // an engine that is back is used within 2 s
 constexpr std::uint32_t kRanksMax = 1'024;
+// Where all ranks push their load the page tells sizes, restarts and hit counters alone: so many intervals are enough.
+constexpr int kScrapeSlower = 10;
 constexpr std::uint32_t kModelsEvery = 5;  // health checks: adapters come and go while an engine runs
 
 std::string ids_of(const std::vector<ServedModel>& models) {
@@ -135,6 +137,7 @@ void EngineWatch::use_given_sources() {
 
 void EngineWatch::ask_sources() {
   sources_.clear();
+  loads_.clear();
   no_events_.clear();
   told_block_tokens_.reset();
   if (!shared_.options.follow_events || shared_.index == nullptr) {
@@ -166,6 +169,7 @@ void EngineWatch::ask_server_info() {
     if (answer->head.status == 200) {
       if (auto told = parse_server_info(answer->body, address_.ip); told.ok()) {
         sources_ = std::move(told->sources);
+        loads_ = std::move(told->loads);
         told_block_tokens_ = told->block_tokens;
         if (!sources_.empty()) no_events_.clear();
       }
@@ -217,6 +221,7 @@ void EngineWatch::announce(std::string_view page) {
     rank.kv_tokens = figures.kv_tokens.value_or(0);
     started_at_s_ = figures.started_at_s;
     follow(rank, number);
+    follow_load(rank, number);
     tell(rank, number);
   }
   state_ = State::kUp;
@@ -270,6 +275,38 @@ void EngineWatch::follow(Rank& rank, std::uint32_t number) {
   if (shared_.options.follow_events && rank.events != before) {
     shared_.sink.warned("no_kv_events", rank.name, rank.events + "; its matches are guesses");
   }
+}
+
+void EngineWatch::follow_load(Rank& rank, std::uint32_t number) {
+  const auto at = loads_.find(number);
+  if (at != loads_.end() && rank.load && rank.load->source() == at->second) return;
+  rank.load.reset();
+  if (at == loads_.end()) return;
+  rank.load = std::make_unique<LoadFeed>(shared_.loop, at->second, [this, &rank](const events::LoadStat& stat) {
+    const auto whole = [](std::uint64_t value) {
+      return static_cast<std::uint32_t>(std::min<std::uint64_t>(value, 1'000'000'000));
+    };
+    fleet::Sample sample;
+    sample.engine = rank.id;
+    sample.running = whole(stat.running);
+    sample.waiting = whole(stat.waiting);
+    if (stat.kv_tokens_max > 0) {
+      sample.kv_usage = static_cast<double>(stat.kv_tokens_used) / static_cast<double>(stat.kv_tokens_max);
+    }
+    shared_.sink.sampled(sample);
+    if (stat.kv_tokens_max == 0 || stat.kv_tokens_max == rank.kv_tokens) return;
+    rank.kv_tokens = stat.kv_tokens_max;
+    for (const auto& [rank_number, one] : ranks_) {
+      if (one.id == rank.id) tell(one, rank_number);
+    }
+  });
+  if (!rank.load->open().ok()) rank.load.reset();  // the page tells its load as before
+}
+
+bool EngineWatch::all_push_load() const {
+  return !ranks_.empty() && std::all_of(ranks_.begin(), ranks_.end(), [](const auto& entry) {
+    return entry.second.load && entry.second.load->fresh();
+  });
 }
 
 // What was learned from a publisher goes with it: the next one's Follower knows nothing of it.
@@ -328,7 +365,14 @@ void EngineWatch::healthy() {
 }
 
 void EngineWatch::next_scrape() {
-  scrape_timer_ = shared_.loop.after(jittered(shared_.options.scrape_interval), [this] { scrape(); });
+  const Duration interval = shared_.options.scrape_interval;
+  const bool pushed = all_push_load();
+  // Looked at again at each interval: a feed that falls silent gives way to the page at once.
+  scrapes_spared_ = pushed ? scrapes_spared_ + 1 : 0;
+  scrape_timer_ = shared_.loop.after(jittered(interval), [this] {
+    if (scrapes_spared_ % kScrapeSlower != 0 && all_push_load()) return next_scrape();
+    scrape();
+  });
 }
 
 void EngineWatch::scrape() {
@@ -357,9 +401,11 @@ void EngineWatch::take_page(std::string_view page) {
       if (!value) return std::nullopt;
       return static_cast<std::uint32_t>(std::min(*value, 1e9));
     };
-    sample.running = whole(figures.running);
-    sample.waiting = whole(figures.waiting);
-    sample.kv_usage = figures.kv_usage;
+    if (!rank.load || !rank.load->fresh()) {
+      sample.running = whole(figures.running);
+      sample.waiting = whole(figures.waiting);
+      sample.kv_usage = figures.kv_usage;
+    }
     sample.prefix_queries_tokens = figures.prefix_queries_tokens;
     sample.prefix_hits_tokens = figures.prefix_hits_tokens;
     shared_.sink.sampled(sample);
@@ -403,6 +449,8 @@ void EngineWatch::append_status(std::vector<EngineStatus>& out) const {
       one.heard = rank.feed->heard();
       one.publisher = rank.feed->follower().state();
       one.batches = rank.feed->follower().counters().batches_applied;
+      one.counters = rank.feed->follower().counters();
+      one.lag_batches = rank.feed->follower().lag_batches();
       if (!rank.feed->connected()) one.events += " (not connected)";
     }
     out.push_back(std::move(one));

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "ingest/discovery.h"
+#include "ingest/load_feed.h"
 #include "ingest/publisher_feed.h"
 
 namespace warmpath::ingest {
@@ -46,6 +47,7 @@ class EngineWatch {
     EngineId id;
     std::string name;
     std::unique_ptr<PublisherFeed> feed;
+    std::unique_ptr<LoadFeed> load;
     std::string events;  // where from, or why not
     std::uint32_t block_tokens = 0;
     std::uint64_t kv_tokens = 0;
@@ -63,6 +65,8 @@ class EngineWatch {
   std::vector<std::uint32_t> rank_numbers() const;
   void follow(Rank& rank, std::uint32_t number);
   void unfollow(Rank& rank);
+  void follow_load(Rank& rank, std::uint32_t number);
+  bool all_push_load() const;
   void tell(const Rank& rank, std::uint32_t number);
   void drop_ranks();
   void take_page(std::string_view page);
@@ -87,11 +91,13 @@ class EngineWatch {
   std::string why_not_ = "not asked yet";
   std::vector<ServedModel> models_;
   std::map<std::uint32_t, RankSource> sources_;
+  std::map<std::uint32_t, LoadSource> loads_;
   std::string no_events_;                           // why there are none
   std::optional<std::uint32_t> told_block_tokens_;  // by /server_info
   std::optional<double> started_at_s_;
   std::map<std::uint32_t, Rank> ranks_;
   std::uint32_t checks_ = 0;
+  int scrapes_spared_ = 0;  // intervals in a row in which all ranks pushed their load
   bool models_hidden_ = false;
   Duration backoff_{0};
   RandomStream random_;

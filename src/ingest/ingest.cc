@@ -180,6 +180,17 @@ std::vector<EngineStatus> Ingest::status() const {
   return out;
 }
 
+void Ingest::refresh_metrics() {
+  if (impl_->index == nullptr) return;
+  for (const EngineStatus& one : status()) {
+    if (!one.has_events) continue;
+    impl_->shared.registry
+        .gauge("warmpath_kv_blocks_held", "Engine blocks that the index holds of this engine.",
+               {{"pool", impl_->options.pool}, {"engine", one.name}})
+        .set(static_cast<double>(one.blocks_held));
+  }
+}
+
 void Ingest::routed(EngineId engine, std::uint64_t prompt_tokens) {
   const std::lock_guard lock(impl_->mutex);
   Impl::Traffic& traffic = impl_->traffic[engine];

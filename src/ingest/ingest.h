@@ -114,6 +114,8 @@ struct EngineStatus {
   blocks::PublisherState publisher = blocks::PublisherState::kLost;
   std::uint64_t batches = 0;  // applied
   std::uint64_t blocks_held = 0;
+  events::FollowerCounters counters;  // of its stream, since it is followed
+  std::uint64_t lag_batches = 0;      // known to be out and not applied
 };
 
 class Ingest {
@@ -128,6 +130,8 @@ class Ingest {
   void start();
   // On the loop's thread.
   std::vector<EngineStatus> status() const;
+  // Writes into the registry what is not counted as it happens: blocks held. Call before a scrape, on the loop's thread.
+  void refresh_metrics();
 
   // Told by the composition when a request was forwarded to an engine: "no KV events though prompts were routed" is
   // judged from it. Any thread.

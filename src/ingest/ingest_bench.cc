@@ -6,6 +6,7 @@
 #include <sstream>
 #include <thread>
 
+#include "ingest/publisher_feed.h"
 #include "ingest/test_engine.h"
 #include "io/test_loop.h"
 
@@ -29,11 +30,13 @@ void ReadPage(benchmark::State& state) {
 }
 BENCHMARK(ReadPage)->Arg(1)->Arg(2);
 
-double thread_cpu_seconds() {
+double cpu_seconds(clockid_t clock) {
   timespec now{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  clock_gettime(clock, &now);
   return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) / 1e9;
 }
+
+double thread_cpu_seconds() { return cpu_seconds(CLOCK_THREAD_CPUTIME_ID); }
 
 class Staleness final : public Sink {
  public:
@@ -105,6 +108,37 @@ void HundredIdleEngines(benchmark::State& state) {
   });
   thread.join();
 }
+// The event plane alone: 100 idle publishers followed for 20 s. What is counted is the whole process: this thread,
+// libzmq's, and the publishers' own ends of the connections.
+void HundredIdlePublishers(benchmark::State& state) {
+  constexpr std::uint32_t kPublishers = 100;
+  io::Loop loop;
+  std::vector<std::unique_ptr<testing::TestPublisher>> publishers;
+  index::Index index({.space = blocks::KeySpace(1, "m", 16)});
+  observe::Registry registry;
+  std::vector<std::unique_ptr<PublisherFeed>> feeds;
+  std::size_t exact = 0;
+  for (std::uint32_t i = 0; i < kPublishers; ++i) {
+    publishers.push_back(std::make_unique<testing::TestPublisher>(loop, testing::TestPublisher::Replay::kAnswer));
+    RankSource source{publishers[i]->live_endpoint(), publishers[i]->replay_endpoint(), "",
+                      EventSource::Side::kConnect};
+    PublisherFeed::Setup setup{EngineId(i), "e" + std::to_string(i), source, "p", {}, i};
+    feeds.push_back(std::make_unique<PublisherFeed>(
+        loop, std::move(setup), index, registry,
+        [&](blocks::PublisherState now) { exact += now == blocks::PublisherState::kExact ? 1 : 0; }));
+    WP_CHECK(feeds.back()->open().ok());
+  }
+  WP_CHECK(io::RunUntil(loop, [&] { return exact == kPublishers; }));
+  for (auto _ : state) {
+    const double before = cpu_seconds(CLOCK_PROCESS_CPUTIME_ID);
+    const Instant begun = loop.now();
+    io::RunUntil(loop, [] { return false; }, std::chrono::seconds(20));
+    const double seconds = std::chrono::duration<double>(loop.now() - begun).count();
+    state.counters["core_percent"] = 100 * (cpu_seconds(CLOCK_PROCESS_CPUTIME_ID) - before) / seconds;
+  }
+}
+BENCHMARK(HundredIdlePublishers)->Iterations(1)->UseRealTime()->Unit(benchmark::kSecond);
+
 BENCHMARK(HundredIdleEngines)->Iterations(1)->UseRealTime()->Unit(benchmark::kSecond);
 
 }  // namespace

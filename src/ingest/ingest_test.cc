@@ -134,6 +134,51 @@ TEST_F(IngestTest, AsksServerInfoWhereEventSourcesAreNotKnown) {
   EXPECT_TRUE(sink.up(0));
 }
 
+// SGLang pushes its load; while it does, the page is not asked for it.
+TEST_F(IngestTest, PushedLoadStandsForThePageWhileItComes) {
+  TestEngine engine(loop);
+  TestPublisher publisher(loop, TestPublisher::Replay::kAnswer);
+  io::ZmqOptions pub;
+  pub.kind = io::ZmqKind::kPub;
+  pub.attach = io::ZmqOptions::Attach::kBind;
+  pub.endpoint = "tcp://127.0.0.1:*";
+  auto load = io::ZmqSocket::open(loop, pub, {});
+  ASSERT_TRUE(load.ok());
+  const auto port = [](const std::string& endpoint) { return endpoint.substr(endpoint.rfind(':') + 1); };
+  engine.pages["/metrics"] = {200, TestEngine::page(1, 1)};
+  engine.pages["/server_info"] = {200, R"({"kv_events":{"publisher":"zmq","endpoint_host":"*","endpoint_port_base":)" +
+                                           port(publisher.live_endpoint()) + R"(,"load_endpoint_port_base":)" +
+                                           port((*load)->bound_endpoint()) + R"(,"load_topic":"load"}})"};
+  // ["LoadStat", 40, 7, 512, 2048]
+  const std::string gauge("\x95\xa8LoadStat\x28\x07\xcd\x02\x00\xcd\x08\x00", 18);
+  std::uint64_t seq = 0;
+  const auto push = [&](const std::string& payload) {
+    const std::span bytes(reinterpret_cast<const std::uint8_t*>(payload.data()), payload.size());
+    (*load)->send(events::make_live("load", PublisherSeq(seq++), bytes));
+  };
+  start({engine.address()});
+  ASSERT_TRUE(until([&] { return sink.up(0) && sink.samples.contains(EngineId(0)); }));
+  EXPECT_EQ(sink.samples.at(EngineId(0)).waiting, 1u);
+  push("\xc1");  // no gauge: nothing happens
+  ASSERT_TRUE(until([&] {
+    push(gauge);
+    return sink.samples.at(EngineId(0)).waiting == 7u;
+  }));
+  EXPECT_EQ(sink.samples.at(EngineId(0)).running, 40u);
+  EXPECT_EQ(sink.samples.at(EngineId(0)).kv_usage, 0.25);
+  // While it comes, a page says nothing of load.
+  const int asked = engine.asked["/metrics"];
+  bool page_spoke = false;
+  ASSERT_TRUE(until([&] {
+    push(gauge);
+    page_spoke = page_spoke || sink.samples.at(EngineId(0)).waiting == 1u;
+    return engine.asked["/metrics"] >= asked + 2;
+  }));
+  EXPECT_FALSE(page_spoke);
+  // It falls silent: the page speaks again.
+  ASSERT_TRUE(until([&] { return sink.samples.at(EngineId(0)).waiting == 1u; }));
+}
+
 TEST_F(IngestTest, AnEngineWithoutEventsSaysWhy) {
   TestEngine old(loop), off(loop), odd(loop);
   off.pages["/kv_event_sources"] = {200, R"({"0":{"enable_kv_cache_events":false,"publisher":"null"}})"};

@@ -19,10 +19,12 @@ namespace warmpath::io {
 namespace {
 
 constexpr int kMessagesATurn = 256;
+constexpr int kDiscardedATurn = 16'384;
 constexpr int kSocketsMax = 20'000;
 constexpr std::size_t kFramesMax = 64;  // of one message; our protocols have at most 5
 
-// One context a process: libzmq's own thread does the network. It is never torn down: a socket may outlive main's statics.
+// One context a process: libzmq's own thread does the network. It is never torn down: a socket may outlive main's
+// statics.
 void* context() {
   static void* const instance = [] {
     void* made = zmq_ctx_new();
@@ -48,7 +50,9 @@ int type_of(ZmqKind kind) {
 // for until there are none, or a wake-up is lost.
 class RawSocket final : public Source {
  public:
-  RawSocket(Loop& loop, void* socket) : loop_(loop.impl().shared_from_this()), socket_(socket) {}
+  // `behind_max`: messages that may be read in a row without the queue ever being empty; 0 no limit.
+  RawSocket(Loop& loop, void* socket, int behind_max)
+      : loop_(loop.impl().shared_from_this()), socket_(socket), behind_max_(behind_max) {}
   ~RawSocket() override { close(); }
 
   using Message = std::function<void(std::vector<std::string>&&)>;
@@ -82,12 +86,24 @@ class RawSocket final : public Source {
 
   void on_events(std::uint32_t) override {
     const std::weak_ptr<int> alive = life_;
-    for (int i = 0; i < kMessagesATurn; ++i) {
+    for (int delivered = 0, discarded = 0; delivered < kMessagesATurn && discarded < kDiscardedATurn;) {
       int events = 0;
       std::size_t size = sizeof events;
-      if (zmq_getsockopt(socket_, ZMQ_EVENTS, &events, &size) != 0 || (events & ZMQ_POLLIN) == 0) return;
+      if (zmq_getsockopt(socket_, ZMQ_EVENTS, &events, &size) != 0 || (events & ZMQ_POLLIN) == 0) {
+        behind_ = 0;
+        return;
+      }
       std::vector<std::string> frames;
-      if (!receive(frames)) return;
+      if (!receive(frames)) {
+        behind_ = 0;
+        return;
+      }
+      if (behind_max_ > 0 && ++behind_ > behind_max_) {
+        behind_ = behind_max_ + 1;
+        ++discarded;
+        continue;
+      }
+      ++delivered;
       const auto message = message_;
       (*message)(std::move(frames));
       if (alive.expired()) return;
@@ -120,27 +136,29 @@ class RawSocket final : public Source {
   SourceId id_;
   std::shared_ptr<const Message> message_;  // held during a call: it may close this socket
   bool posted_ = false;
+  const int behind_max_;
+  int behind_ = 0;  // read since the queue was empty
   std::shared_ptr<int> life_ = std::make_shared<int>(0);
 };
 
 class Zmq final : public ZmqSocket {
  public:
-  Zmq(Loop& loop, void* socket) : loop_(loop), socket_(loop, socket) {}
+  Zmq(Loop& loop, void* socket, int behind_max) : loop_(loop), socket_(loop, socket, behind_max) {}
   ~Zmq() override {
-    if (monitor_) {
-      zmq_socket_monitor(socket_.get(), nullptr, 0);
-      monitor_->close();
-    }
+    zmq_socket_monitor(socket_.get(), nullptr, 0);
+    if (monitor_) monitor_->close();
     socket_.close();
   }
 
-  void start(Callbacks callbacks) {
+  // False: no more sockets or descriptors are to be had.
+  bool start(Callbacks callbacks) {
     callbacks_ = std::make_shared<const Callbacks>(std::move(callbacks));
-    if (callbacks_->connected || callbacks_->disconnected) start_monitor();
+    if ((callbacks_->connected || callbacks_->disconnected) && !start_monitor()) return false;
     socket_.watch([this](std::vector<std::string>&& frames) {
       const auto held = callbacks_;
       if (held->message) held->message(std::move(frames));
     });
+    return true;
   }
 
   bool send(const std::vector<std::string>& frames) override {
@@ -165,16 +183,16 @@ class Zmq final : public ZmqSocket {
   void* get() const { return socket_.get(); }
 
  private:
-  void start_monitor() {
+  bool start_monitor() {
     static std::atomic<std::uint64_t> number{0};
     const std::string name = "inproc://warmpath-monitor-" + std::to_string(number.fetch_add(1));
     if (zmq_socket_monitor(socket_.get(), name.c_str(), ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED) != 0) {
-      return;
+      return false;
     }
     void* pair = zmq_socket(context(), ZMQ_PAIR);
-    WP_CHECK(pair != nullptr);
+    if (pair == nullptr) return false;
     WP_CHECK(zmq_connect(pair, name.c_str()) == 0);
-    monitor_ = std::make_unique<RawSocket>(loop_, pair);
+    monitor_ = std::make_unique<RawSocket>(loop_, pair, 0);
     monitor_->watch([this](std::vector<std::string>&& frames) {
       if (frames.empty() || frames[0].size() < 2) return;
       const auto event = static_cast<unsigned>(static_cast<unsigned char>(frames[0][0])) |
@@ -188,6 +206,7 @@ class Zmq final : public ZmqSocket {
         if (callbacks->disconnected) callbacks->disconnected();
       }
     });
+    return true;
   }
 
   Loop& loop_;
@@ -218,9 +237,11 @@ Result<std::unique_ptr<ZmqSocket>> ZmqSocket::open(Loop& loop, const ZmqOptions&
   if (raw == nullptr) {
     return Error{ErrorKind::kExhausted, std::string("ZMQ socket: ") + zmq_strerror(zmq_errno())};
   }
-  auto socket = std::make_unique<Zmq>(loop, raw);
+  auto socket = std::make_unique<Zmq>(loop, raw, options.receive_high_water);
   set_option(raw, ZMQ_LINGER, 0);
-  set_option(raw, ZMQ_RCVHWM, options.receive_high_water);
+  // libzmq 4.3.4 aborts the process when a connection is replaced while its receive queue is full (_input_stopped), and
+  // its own heartbeats break connections that wait so. So its queue is never full: RawSocket discards instead.
+  set_option(raw, ZMQ_RCVHWM, 0);
   set_option(raw, ZMQ_SNDHWM, options.send_high_water);
   set_option(raw, ZMQ_MAXMSGSIZE, options.message_bytes_max);
   // With it on, libzmq takes a name's IPv6 address alone, where engines listen on IPv4 (libzmq 4.3.4).
@@ -235,7 +256,10 @@ Result<std::unique_ptr<ZmqSocket>> ZmqSocket::open(Loop& loop, const ZmqOptions&
     WP_CHECK(zmq_setsockopt(raw, ZMQ_SUBSCRIBE, topic.data(), topic.size()) == 0);
   }
   // The monitor listens before the first connection can be up.
-  socket->start(std::move(callbacks));
+  if (!socket->start(std::move(callbacks))) {
+    return Error{ErrorKind::kExhausted, std::string("ZMQ socket: ") + zmq_strerror(zmq_errno()) +
+                                            "; raise the limit of open files (ulimit -n)"};
+  }
   const bool bind = options.attach == ZmqOptions::Attach::kBind;
   const int result = bind ? zmq_bind(raw, options.endpoint.c_str()) : zmq_connect(raw, options.endpoint.c_str());
   if (result != 0) {

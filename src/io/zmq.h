@@ -20,7 +20,9 @@ struct ZmqOptions {
   std::string endpoint;                 // tcp://host:port
   enum class Attach : std::uint8_t { kConnect, kBind } attach = Attach::kConnect;
   std::vector<std::string> topics;      // SUB: prefixes; {""} for all
-  int receive_high_water = 100'000;     // messages; 0 no limit
+  // A reader that is behind by so many messages, read in a row without its queue ever being empty, is given no more of
+  // them until it is: the rest of the queue is dropped. 0: no limit.
+  int receive_high_water = 100'000;
   int send_high_water = 100'000;
   std::int64_t message_bytes_max = 64 << 20;
   Duration heartbeat = std::chrono::seconds(10);  // ZMTP ping; a silent peer is dropped after 3

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <vector>
@@ -61,8 +62,9 @@ TEST(Zmq, PublishesABurstInOrderWithoutALostWakeUp) {
   constexpr int kBurst = 10'000;
   for (int i = 0; i < kBurst; ++i) ASSERT_TRUE(pub.socket->send({"topic", std::to_string(i), std::string(200, 'p')}));
   std::size_t heard = 0;
-  ASSERT_TRUE(RunUntil(loop, [&] { return !sub.got.empty() && sub.got.back().size() == 3 &&
-                                          sub.got.back()[1] == std::to_string(kBurst - 1); }));
+  ASSERT_TRUE(RunUntil(loop, [&] {
+    return !sub.got.empty() && sub.got.back().size() == 3 && sub.got.back()[1] == std::to_string(kBurst - 1);
+  }));
   for (const Frames& frames : sub.got) {
     if (frames.size() == 1) continue;
     ASSERT_EQ(frames.size(), 3u);
@@ -120,6 +122,34 @@ TEST(Zmq, SendSaysWhenTheHighWaterMarkRefuses) {
   EXPECT_EQ(taken, 10);
 }
 
+TEST(Zmq, AReaderTooFarBehindLosesTheRestOfItsQueue) {
+  Loop loop;
+  Peer sub;
+  Peer pub;
+  open(loop, pub, ZmqKind::kPub, "tcp://127.0.0.1:*", kBind);
+  open(loop, sub, ZmqKind::kSub, pub.socket->bound_endpoint(), kConnect, {.receive_high_water = 100});
+  ASSERT_TRUE(RunUntil(loop, [&] {
+    pub.socket->send({"hello"});
+    return !sub.got.empty();
+  }));
+  const auto hellos = [&] {
+    return static_cast<std::size_t>(std::count(sub.got.begin(), sub.got.end(), Frames{"hello"}));
+  };
+  // Bursts come faster than they are read; sooner or later more than 100 wait.
+  std::uint64_t sent = 0;
+  const auto lost = [&] {
+    return sub.got.back() != Frames{"hello"} && *parse_u64(sub.got.back()[0]) + 1 > sub.got.size() - hellos();
+  };
+  ASSERT_TRUE(RunUntil(loop, [&] {
+    for (int i = 0; i < 1'000; ++i) pub.socket->send({std::to_string(sent++)});
+    return lost();
+  }));
+  ASSERT_TRUE(RunUntil(loop, [&] {
+    pub.socket->send({"end"});
+    return sub.got.back() == Frames{"end"};
+  }));
+}
+
 TEST(Zmq, ReconnectsAndTellsBoth) {
   Loop loop;
   Peer pub;
@@ -149,7 +179,8 @@ TEST(Zmq, ReconnectsAndTellsBoth) {
 TEST(Zmq, NamesBadEndpoints) {
   Loop loop;
   ZmqOptions options;
-  for (const char* endpoint : {"", "nonsense", "tcp://", "tcp://127.0.0.1", "udp://1.2.3.4:5", "tcp://127.0.0.1:99999"}) {
+  for (const char* endpoint :
+       {"", "nonsense", "tcp://", "tcp://127.0.0.1", "udp://1.2.3.4:5", "tcp://127.0.0.1:99999"}) {
     options.endpoint = endpoint;
     const auto opened = ZmqSocket::open(loop, options, {});
     ASSERT_FALSE(opened.ok()) << endpoint;

@@ -1,4 +1,4 @@
-// Plan: what the brain is told of a request's prompt. Private to proxy.
+// Plan: what the brain is told of a request's prompt; admin's question who holds a prompt goes the same way.
 #pragma once
 
 #include <cstdint>

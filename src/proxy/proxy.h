@@ -31,6 +31,7 @@
 #include "base/base.h"
 #include "http/http.h"
 #include "observe/observe.h"
+#include "proxy/plan.h"  // IWYU pragma: export
 #include "proxy/pool.h"
 
 namespace warmpath::proxy {
