@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "prompt/guess_text.h"
+#include "prompt/reuse.h"
 
 namespace warmpath::prompt {
 namespace {
@@ -50,13 +51,17 @@ struct Ids {
   std::string_view why_not;
 };
 
-Result<Ids> keep_clients_errors(Result<std::vector<TokenId>> encoded) {
-  if (encoded.ok()) return Ids{std::move(*encoded), {}};
-  switch (encoded.error().kind) {
+Result<Ids> keep_clients_errors(Error error) {
+  switch (error.kind) {
     case ErrorKind::kUnsupported: return Ids{{}, kWhyNotNoTemplate};
     case ErrorKind::kInternal: return Ids{{}, kWhyNotTokenizerFailed};
-    default: return std::move(encoded).error();
+    default: return error;
   }
+}
+
+Result<Ids> keep_clients_errors(Result<std::vector<TokenId>> encoded) {
+  if (encoded.ok()) return Ids{std::move(*encoded), {}};
+  return keep_clients_errors(std::move(encoded).error());
 }
 
 Result<Ids> find_ids(const Prompt& prompt, const tokens::Tokenizer* tokenizer) {
@@ -70,11 +75,65 @@ Result<Ids> find_ids(const Prompt& prompt, const tokens::Tokenizer* tokenizer) {
 
 }  // namespace
 
-Encoder::Encoder(std::shared_ptr<const tokens::Tokenizer> tokenizer, blocks::KeySpace space, Guess guess)
-    : tokenizer_(std::move(tokenizer)), space_(std::move(space)), guess_(guess) {}
+Encoder::Encoder(std::shared_ptr<const tokens::Tokenizer> tokenizer, blocks::KeySpace space, Guess guess,
+                 ReuseLimits reuse)
+    : tokenizer_(std::move(tokenizer)), space_(std::move(space)), guess_(guess) {
+  if (tokenizer_ != nullptr && tokenizer_->encoder_facts().parts && reuse.bytes_max != 0) {
+    reuse_ = std::make_shared<Reuse>(*tokenizer_, space_, reuse.bytes_max);
+  }
+}
+
+ReuseCounters Encoder::reuse_counters() const { return reuse_ == nullptr ? ReuseCounters{} : reuse_->counters(); }
+
+Result<bool> Encoder::encode_by_reuse(const Prompt& prompt, const Input& input, Encoded& encoded) const {
+  // A cut prompt needs the ids themselves.
+  if (reuse_ == nullptr || input.has_media || input.truncate_prompt_tokens || !input.context.items.empty())
+    return false;
+  std::string rendered;
+  std::string_view text;
+  auto special = tokens::SpecialTokens::kNone;
+  if (const auto* given = std::get_if<TextPrompt>(&prompt)) {
+    text = given->text;
+    special = given->special;
+  } else if (const auto* chat = std::get_if<tokens::ChatInput>(&prompt)) {
+    auto made = tokenizer_->render_chat(*chat);
+    if (!made.ok()) {
+      auto why = keep_clients_errors(std::move(made).error());
+      if (!why) return std::move(why).error();
+      encoded.why_not = why->why_not;
+      return true;
+    }
+    rendered = std::move(*made);
+    text = rendered;
+  } else {
+    return false;
+  }
+  auto found = reuse_->encode(text, special, input.context);
+  if (!found) {
+    auto why = keep_clients_errors(std::move(found).error());
+    if (!why) return std::move(why).error();
+    encoded.why_not = why->why_not;
+    return true;
+  }
+  encoded.exact = true;
+  encoded.prompt_tokens = saturated(found->prompt_tokens);
+  encoded.chain = std::move(found->chain);
+  return true;
+}
 
 Result<Encoded> Encoder::encode_one(const Prompt& prompt, const Input& input) const {
   Encoded encoded;
+  auto reused = encode_by_reuse(prompt, input, encoded);
+  if (!reused) return std::move(reused).error();
+  if (!*reused) {
+    if (auto whole = encode_whole(prompt, input, encoded); !whole) return whole.error();
+  }
+  if (encoded.exact && guess_.block_bytes == 0) return encoded;
+  if (auto guessed = add_guess(prompt, input, encoded); !guessed) return guessed.error();
+  return encoded;
+}
+
+Result<void> Encoder::encode_whole(const Prompt& prompt, const Input& input, Encoded& encoded) const {
   Ids found{{}, kWhyNotMedia};
   if (!input.has_media) {
     auto ids = find_ids(prompt, tokenizer_.get());
@@ -91,36 +150,38 @@ Result<Encoded> Encoder::encode_one(const Prompt& prompt, const Input& input) co
   if (encoded.exact) {
     encoded.prompt_tokens = saturated(found.ids.size());
     encoded.chain = space_.chain(found.ids, input.context);
-    if (guess_.block_bytes == 0) return encoded;
   }
+  return {};
+}
+
+Result<void> Encoder::add_guess(const Prompt& prompt, const Input& input, Encoded& encoded) const {
   std::size_t bytes = 0;
   const auto guess_from = [&](std::string_view text) {
     bytes = text.size();
     if (guess_.block_bytes == 0) return;
     encoded.guessed_chain = space_.text_chain(text, guess_.block_bytes, guess_.blocks_max, input.context);
   };
-  Result<void> made = std::visit(
-      Visitor{[&](const TextPrompt& text) -> Result<void> {
-                guess_from(text.text);
-                return {};
-              },
-              [&](const IdsPrompt& ids) -> Result<void> {
-                bytes = ids.ids.size() * kBytesPerToken;
-                if (guess_.block_bytes == 0) return {};
-                encoded.guessed_chain =
-                    space_.id_guess_chain(ids.ids, guess_.block_bytes, guess_.blocks_max, input.context);
-                return {};
-              },
-              [&](const tokens::ChatInput& chat) -> Result<void> {
-                auto text = guess_text(chat);
-                if (!text) return std::move(text).error();
-                guess_from(*text);
-                return {};
-              }},
-      prompt);
+  Result<void> made = std::visit(Visitor{[&](const TextPrompt& text) -> Result<void> {
+                                           guess_from(text.text);
+                                           return {};
+                                         },
+                                         [&](const IdsPrompt& ids) -> Result<void> {
+                                           bytes = ids.ids.size() * kBytesPerToken;
+                                           if (guess_.block_bytes == 0) return {};
+                                           encoded.guessed_chain = space_.id_guess_chain(
+                                               ids.ids, guess_.block_bytes, guess_.blocks_max, input.context);
+                                           return {};
+                                         },
+                                         [&](const tokens::ChatInput& chat) -> Result<void> {
+                                           auto text = guess_text(chat);
+                                           if (!text) return std::move(text).error();
+                                           guess_from(*text);
+                                           return {};
+                                         }},
+                                 prompt);
   if (!made) return made.error();
   if (!encoded.exact) encoded.prompt_tokens = saturated(bytes / kBytesPerToken);
-  return encoded;
+  return {};
 }
 
 Result<std::vector<Encoded>> Encoder::encode(const Input& input) const {

@@ -1,6 +1,6 @@
 // prompt: one request's prompt -> ids, exact chain and guessed chain.
 //
-//   Encoder encoder(tokenizer, blocks::KeySpace(secret, "qwen3-32b", 64), Guess{256, 0});
+//   Encoder encoder(tokenizer, blocks::KeySpace(secret, "qwen3-32b", 64), Guess{256, 0}, ReuseLimits{});
 //   auto encoded = encoder.encode({.prompts = {TextPrompt{"hello"}}});
 //   (*encoded)[0].chain, .guessed_chain, .prompt_tokens
 //
@@ -8,8 +8,12 @@
 // of bytes that are there before any tokenizer ran: the text of a completion; of a chat its tools, then each message's
 // role, text parts and tool calls in order, each behind its length. Equal beginnings give equal chains, nothing more.
 //
-// Cost: encoding dominates (2 to 3.5 MB/s); the guess of a 400 KB chat takes about 0.3 ms.
-// Thread rule: an Encoder is immutable; encode() may run on any thread.
+// What was seen before is not encoded again: pieces of text are kept with their ids and the block keys behind them,
+// found by keyed hashes and confirmed byte by byte, so the ids stay those of encoding everything from scratch
+// (reuse.h). Kept pieces are the pool's own, those of one salt serve that salt only, and their bytes are bounded.
+//
+// Cost: docs/benchmarks.md; new text by the tokenizer's encoder, seen text about as fast as it is copied. The guess of
+// a 400 KB chat takes about 0.3 ms. Thread rule: encode() may run on any thread.
 #pragma once
 
 #include <cstdint>
@@ -69,21 +73,45 @@ struct Guess {
   std::uint32_t blocks_max = 0;  // 0: no cap
 };
 
+// What may be kept for reuse, counted as if no two entries shared anything. 0: nothing is kept.
+struct ReuseLimits {
+  std::size_t bytes_max = 64u << 20;
+};
+
+// Totals, and what is held now. Bytes of texts, as they were asked for.
+struct ReuseCounters {
+  std::uint64_t bytes_held = 0;       // charged, at most ReuseLimits::bytes_max
+  std::uint64_t bytes_walked = 0;     // beginnings seen before: ids and block keys were there
+  std::uint64_t bytes_known = 0;      // stretches seen before behind something new: ids were there
+  std::uint64_t bytes_encoded = 0;    // new
+  std::uint64_t entries_dropped = 0;  // to stay below the bound
+};
+
+class Reuse;
+
 class Encoder {
  public:
   // `tokenizer` may be null: then only prompts given as ids are exact, and else a token is taken for 4 bytes.
-  Encoder(std::shared_ptr<const tokens::Tokenizer> tokenizer, blocks::KeySpace space, Guess guess);
-  // One Encoded per prompt. Errors are the client's: a template's refusal, text that is not UTF-8, messages that are not
-  // what engines take (kInvalid), messages that a template runs away on (kTooLarge).
+  Encoder(std::shared_ptr<const tokens::Tokenizer> tokenizer, blocks::KeySpace space, Guess guess,
+          ReuseLimits reuse = {});
+  // One Encoded per prompt. Errors are the client's: a template's refusal, text that is not UTF-8, messages that are
+  // not what engines take (kInvalid), messages that a template runs away on (kTooLarge).
   Result<std::vector<Encoded>> encode(const Input& input) const;
   const tokens::Tokenizer* tokenizer() const { return tokenizer_.get(); }
   const blocks::KeySpace& space() const { return space_; }
+  // All zero where the tokenizer does not allow reuse (tokens::EncoderFacts::parts) or none was asked for.
+  ReuseCounters reuse_counters() const;
 
  private:
   Result<Encoded> encode_one(const Prompt& prompt, const Input& input) const;
+  // The exact part of `encoded`, by reuse; false: this prompt has to be encoded whole.
+  Result<bool> encode_by_reuse(const Prompt& prompt, const Input& input, Encoded& encoded) const;
+  Result<void> encode_whole(const Prompt& prompt, const Input& input, Encoded& encoded) const;
+  Result<void> add_guess(const Prompt& prompt, const Input& input, Encoded& encoded) const;
   std::shared_ptr<const tokens::Tokenizer> tokenizer_;
   blocks::KeySpace space_;
   Guess guess_;
+  std::shared_ptr<Reuse> reuse_;  // null: none
 };
 
 }  // namespace warmpath::prompt

@@ -48,12 +48,25 @@ struct WtFacts {
   std::size_t end_ids_size;
   WtBytes inexact_because;
   std::int32_t truncates_left;
+  WtBytes slow_because;
+  WtBytes uncut_because;
+  const std::uint32_t* before;
+  std::size_t before_size;
+  const std::uint32_t* after;
+  std::size_t after_size;
 };
 
 std::int32_t wt_open(const WtFiles* files, void** out, WtText* error);
 void wt_close(void* model);
 void wt_facts(const void* model, WtFacts* out);
 std::int32_t wt_encode(const void* model, WtBytes text, std::int32_t add_special, WtIds* out, WtText* error);
+std::int32_t wt_encode_parts(const void* model, WtBytes text, const std::size_t* ends, std::uint32_t* counts,
+                             std::size_t size, WtIds* out, WtText* error);
+std::uint64_t wt_count_by_fast(const void* model, WtBytes text);
+std::int32_t wt_encode_by_reference(const void* model, WtBytes text, std::int32_t add_special, WtIds* out,
+                                    WtText* error);
+std::uint64_t wt_given_up(const void* model);
+std::int32_t wt_is_cut(std::uint32_t left, std::uint32_t right);
 std::int32_t wt_decode(const void* model, const std::uint32_t* ids, std::size_t size, std::int32_t skip_special,
                        WtText* out, WtText* error);
 std::int32_t wt_render(const void* model, const WtChat* chat, WtText* out, WtText* error);

@@ -14,15 +14,21 @@ WtBytes present(std::string_view text) {
   return {reinterpret_cast<const std::uint8_t*>(data), text.size()};
 }
 
-WtBytes optional_bytes(const std::optional<std::string>& text) {
-  return text ? present(*text) : WtBytes{nullptr, 0};
-}
+WtBytes optional_bytes(const std::optional<std::string>& text) { return text ? present(*text) : WtBytes{nullptr, 0}; }
 
 WtBytes unless_empty(std::string_view text) { return text.empty() ? WtBytes{nullptr, 0} : present(text); }
+
+std::string borrowed_text(WtBytes text) { return {reinterpret_cast<const char*>(text.data), text.size}; }
 
 std::string take_text(WtText text) {
   std::string out(reinterpret_cast<const char*>(text.data), text.size);
   wt_free_text(text);
+  return out;
+}
+
+std::vector<TokenId> take_ids(WtIds ids) {
+  std::vector<TokenId> out(ids.data, ids.data + ids.size);
+  wt_free_ids(ids);
   return out;
 }
 
@@ -46,22 +52,39 @@ class RustTokenizer final : public Tokenizer {
     has_chat_template_ = facts.has_chat_template != 0;
     truncates_left_ = facts.truncates_left != 0;
     end_ids_.assign(facts.end_ids, facts.end_ids + facts.end_ids_size);
-    exactness_.why_not.assign(reinterpret_cast<const char*>(facts.inexact_because.data), facts.inexact_because.size);
+    exactness_.why_not = borrowed_text(facts.inexact_because);
     exactness_.proven = exactness_.why_not.empty();
+    encoder_.why_not_fast = borrowed_text(facts.slow_because);
+    encoder_.fast = encoder_.why_not_fast.empty();
+    encoder_.why_no_parts = borrowed_text(facts.uncut_because);
+    encoder_.parts = encoder_.why_no_parts.empty();
+    encoder_.before.assign(facts.before, facts.before + facts.before_size);
+    encoder_.after.assign(facts.after, facts.after + facts.after_size);
   }
   ~RustTokenizer() override { wt_close(model_); }
   RustTokenizer(const RustTokenizer&) = delete;
   RustTokenizer& operator=(const RustTokenizer&) = delete;
 
   Result<std::vector<TokenId>> encode(std::string_view text, SpecialTokens special) const override {
+    return encode_by(&wt_encode, text, special);
+  }
+  Result<std::vector<TokenId>> encode_parts(std::string_view text, std::span<const std::size_t> ends,
+                                            std::span<std::uint32_t> counts) const override {
+    WP_CHECK(encoder_.parts && ends.size() == counts.size());
     WtIds ids{};
     WtText error{};
-    if (auto status = wt_encode(model_, present(text), special == SpecialTokens::kAdd ? 1 : 0, &ids, &error)) {
+    if (auto status = wt_encode_parts(model_, present(text), ends.data(), counts.data(), ends.size(), &ids, &error)) {
       return take_error(status, error);
     }
-    std::vector<TokenId> out(ids.data, ids.data + ids.size);
-    wt_free_ids(ids);
-    return out;
+    return take_ids(ids);
+  }
+  Result<std::vector<TokenId>> encode_by_reference(std::string_view text, SpecialTokens special) const override {
+    return encode_by(&wt_encode_by_reference, text, special);
+  }
+
+  std::optional<std::uint64_t> count_by_fast(std::string_view text) const override {
+    const std::uint64_t count = wt_count_by_fast(model_, present(text));
+    return count == UINT64_MAX ? std::nullopt : std::optional(count);
   }
 
   Result<std::string> decode(std::span<const TokenId> ids, SpecialText special) const override {
@@ -97,20 +120,52 @@ class RustTokenizer final : public Tokenizer {
   std::uint32_t vocabulary_size() const override { return vocabulary_size_; }
   std::vector<TokenId> end_ids() const override { return end_ids_; }
   const Exactness& exactness() const override { return exactness_; }
+  const EncoderFacts& encoder_facts() const override { return encoder_; }
+  std::uint64_t given_up() const override { return wt_given_up(model_); }
   TruncationSide truncation_side() const override {
     return truncates_left_ ? TruncationSide::kLeft : TruncationSide::kRight;
   }
 
  private:
+  template <class Encode>
+  Result<std::vector<TokenId>> encode_by(Encode* encode, std::string_view text, SpecialTokens special) const {
+    WtIds ids{};
+    WtText error{};
+    if (auto status = encode(model_, present(text), special == SpecialTokens::kAdd ? 1 : 0, &ids, &error)) {
+      return take_error(status, error);
+    }
+    return take_ids(ids);
+  }
+
   void* model_;
   std::uint32_t vocabulary_size_ = 0;
   bool has_chat_template_ = false;
   bool truncates_left_ = false;
   std::vector<TokenId> end_ids_;
   Exactness exactness_;
+  EncoderFacts encoder_;
 };
 
 }  // namespace
+
+const EncoderFacts& Tokenizer::encoder_facts() const {
+  static const EncoderFacts unknown;
+  return unknown;
+}
+
+Result<std::vector<TokenId>> Tokenizer::encode_parts(std::string_view text, std::span<const std::size_t> ends,
+                                                     std::span<std::uint32_t> counts) const {
+  WP_CHECK(ends.size() == counts.size());
+  std::vector<TokenId> all;
+  std::size_t begin = 0;
+  for (std::size_t i = 0; i < ends.size(); begin = ends[i++]) {
+    auto ids = encode(text.substr(begin, ends[i] - begin), SpecialTokens::kNone);
+    if (!ids) return std::move(ids).error();
+    counts[i] = static_cast<std::uint32_t>(ids->size());
+    all.insert(all.end(), ids->begin(), ids->end());
+  }
+  return all;
+}
 
 Result<std::shared_ptr<const Tokenizer>> Tokenizer::create(const ModelFiles& files) {
   const WtFiles input{.tokenizer_json = present(files.tokenizer_json),

@@ -7,6 +7,7 @@
 #include <numeric>
 #include <thread>
 
+#include "tokens/rust_door.h"
 #include "tokens/test_models.h"
 
 namespace warmpath::tokens {
@@ -404,6 +405,105 @@ TEST(Exactness, TruncationSideIsReadFromTheConfig) {
   ModelFiles files = demo_files();
   files.tokenizer_config_json = R"({"truncation_side":"left"})";
   EXPECT_EQ(Tokenizer::create(files).value()->truncation_side(), TruncationSide::kLeft);
+}
+
+// ---- the fast encoder ----
+
+// A byte-level BPE over the given pre-tokenizer, with one added token.
+std::string byte_level(const std::string& pre_tokenizer, const std::string& added_token_flags) {
+  return R"({"version":"1.0","added_tokens":[{"id":3,"content":"<x>","normalized":false,"special":true,)" +
+         added_token_flags + R"(}],"normalizer":null,"pre_tokenizer":)" + pre_tokenizer +
+         R"(,"post_processor":null,"decoder":null,"model":{"type":"BPE","vocab":{"a":0,"b":1,"ab":2},"merges":["a b"]}})";
+}
+constexpr const char* kPlainFlags = R"("single_word":false,"lstrip":false,"rstrip":false)";
+constexpr const char* kByteLevel =
+    R"({"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true,"use_regex":true})";
+
+EncoderFacts facts_of(std::string tokenizer_json) {
+  ModelFiles files;
+  files.tokenizer_json = std::move(tokenizer_json);
+  auto made = Tokenizer::create(files);
+  EXPECT_TRUE(made.ok()) << made.error().message;
+  return made.ok() ? (*made)->encoder_facts() : EncoderFacts{};
+}
+
+TEST(EncoderFacts, TheDemoModelIsEncodedFastAndInParts) {
+  const EncoderFacts& facts = demo_model().encoder_facts();
+  EXPECT_TRUE(facts.fast) << facts.why_not_fast;
+  EXPECT_TRUE(facts.parts) << facts.why_no_parts;
+}
+
+TEST(EncoderFacts, WhatTheFastEncoderCannotDoIsSaidAndDoneByTheReference) {
+  const auto json = byte_level(kByteLevel, R"("single_word":true,"lstrip":false,"rstrip":false)");
+  const EncoderFacts facts = facts_of(json);
+  EXPECT_FALSE(facts.fast);
+  EXPECT_THAT(facts.why_not_fast, HasSubstr("whole words"));
+  EXPECT_FALSE(facts.parts);
+  ModelFiles files;
+  files.tokenizer_json = json;
+  const auto tokenizer = Tokenizer::create(files).value();
+  EXPECT_EQ(tokenizer->count_by_fast("ab"), std::nullopt);
+  EXPECT_EQ(tokenizer->encode("ab<x>", SpecialTokens::kNone).value(),
+            tokenizer->encode_by_reference("ab<x>", SpecialTokens::kNone).value());
+}
+
+TEST(EncoderFacts, PartsNeedAKnownPreTokenizer) {
+  EXPECT_TRUE(facts_of(byte_level(kByteLevel, kPlainFlags)).parts);
+  // Each of these makes what stands around a cut matter, or is not known.
+  const auto split = [](const std::string& regex) {
+    return R"({"type":"Sequence","pretokenizers":[{"type":"Split","pattern":{"Regex":")" + regex +
+           R"("},"behavior":"Isolated","invert":false},{"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true,)"
+           R"("use_regex":false}]})";
+  };
+  EXPECT_FALSE(facts_of(byte_level(split(R"(\\w+\\s|.)"), kPlainFlags)).parts);
+  EXPECT_FALSE(facts_of(byte_level("null", kPlainFlags)).parts);
+  EXPECT_FALSE(facts_of(byte_level(R"({"type":"Whitespace"})", kPlainFlags)).parts);
+  EXPECT_FALSE(
+      facts_of(byte_level(R"({"type":"ByteLevel","add_prefix_space":true,"trim_offsets":true,"use_regex":true})",
+                          kPlainFlags))
+          .parts);
+}
+
+TEST(EncoderFacts, PartsAddUpToTheWhole) {
+  const std::string text =
+      "The gateway keeps\n\na live map, <|im_start|>user\n of caf\u00e9 e\u0301 what engines hold 123 now";
+  std::vector<std::size_t> ends;
+  for (std::size_t at = 1; at < text.size(); ++at) {
+    if (is_cut(text, at)) ends.push_back(at);
+  }
+  ASSERT_THAT(ends.size(), ::testing::Ge(10u));
+  ends.push_back(text.size());
+  std::vector<std::uint32_t> counts(ends.size());
+  const auto ids = demo_model().encode_parts(text, ends, counts).value();
+  EXPECT_EQ(ids, demo_model().encode_by_reference(text, SpecialTokens::kNone).value());
+  std::size_t begin = 0, first = 0;
+  for (std::size_t i = 0; i < ends.size(); begin = ends[i], first += counts[i++]) {
+    const auto part =
+        demo_model().encode_by_reference(text.substr(begin, ends[i] - begin), SpecialTokens::kNone).value();
+    EXPECT_EQ(std::vector<TokenId>(ids.begin() + static_cast<std::ptrdiff_t>(first),
+                                   ids.begin() + static_cast<std::ptrdiff_t>(first + counts[i])),
+              part);
+  }
+}
+
+TEST(Cuts, BothSidesOfTheDoorHoldTheSameSets) {
+  for (char32_t c = 0; c <= 0x10FFFF; ++c) {
+    const auto code = static_cast<std::uint32_t>(c);
+    ASSERT_EQ(is_cut_left(c), wt_is_cut(code, ' ') != 0) << code;
+    ASSERT_EQ(is_cut_right(c), wt_is_cut('a', code) != 0) << code;
+  }
+}
+
+TEST(Cuts, LieBetweenWholeCharacters) {
+  EXPECT_TRUE(is_cut("ab cd", 2));
+  EXPECT_FALSE(is_cut("ab cd", 3));
+  EXPECT_FALSE(is_cut("ab", 0));
+  EXPECT_FALSE(is_cut("ab ", 3));
+  EXPECT_FALSE(is_cut("a, b", 2));
+  EXPECT_TRUE(is_cut("\u4eca\u3002\u5929", 3));
+  EXPECT_TRUE(is_cut("\u00e9\n", 2));
+  EXPECT_FALSE(is_cut("\x80\x80 ", 2));
+  EXPECT_FALSE(is_cut("a\xe3\x80", 1));
 }
 
 }  // namespace

@@ -5,6 +5,7 @@ use std::ffi::c_void;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Once;
 
+use crate::cuts;
 use crate::model::Model;
 use crate::{Chat, Fault, FaultKind, Files};
 
@@ -60,6 +61,12 @@ pub struct WtFacts {
     pub end_ids_size: usize,
     pub inexact_because: WtBytes,
     pub truncates_left: i32,
+    pub slow_because: WtBytes,
+    pub uncut_because: WtBytes,
+    pub before: *const u32,
+    pub before_size: usize,
+    pub after: *const u32,
+    pub after_size: usize,
 }
 
 impl WtBytes {
@@ -94,6 +101,12 @@ unsafe fn give_text(out: *mut WtText, text: String) {
     let boxed = text.into_bytes().into_boxed_slice();
     let size = boxed.len();
     *out = WtText { data: Box::into_raw(boxed) as *mut u8, size };
+}
+
+unsafe fn give_ids(out: *mut WtIds, ids: Vec<u32>) {
+    let boxed = ids.into_boxed_slice();
+    let size = boxed.len();
+    *out = WtIds { data: Box::into_raw(boxed) as *mut u32, size };
 }
 
 /// Runs `body`; a fault or a panic becomes a status and a message.
@@ -156,9 +169,92 @@ pub unsafe extern "C" fn wt_facts(handle: *const c_void, out: *mut WtFacts) {
         has_chat_template: model.has_chat_template() as i32,
         end_ids: model.end_ids().as_ptr(),
         end_ids_size: model.end_ids().len(),
-        inexact_because: WtBytes { data: model.inexact_because().as_ptr(), size: model.inexact_because().len() },
+        inexact_because: borrowed(model.inexact_because()),
         truncates_left: model.truncates_left() as i32,
+        slow_because: borrowed(model.slow_because()),
+        uncut_because: borrowed(model.uncut_because()),
+        before: model.before().as_ptr(),
+        before_size: model.before().len(),
+        after: model.after().as_ptr(),
+        after_size: model.after().len(),
     };
+}
+
+fn borrowed(text: &str) -> WtBytes {
+    WtBytes { data: text.as_ptr(), size: text.len() }
+}
+
+/// Texts that the fast encoder gave up on.
+///
+/// # Safety
+/// `handle` came from `wt_open`.
+#[no_mangle]
+pub unsafe extern "C" fn wt_given_up(handle: *const c_void) -> u64 {
+    model(handle).given_up()
+}
+
+/// Whether texts may be cut between these two characters, where they may be cut at all.
+#[no_mangle]
+pub extern "C" fn wt_is_cut(left: u32, right: u32) -> i32 {
+    let (left, right) = (char::from_u32(left), char::from_u32(right));
+    (left.is_some_and(cuts::is_left) && right.is_some_and(cuts::is_right)) as i32
+}
+
+/// The ids of a text's parts, one after another; `counts` receives how many each has. Parts end at `ends`, ascending, the
+/// last of them the text's own end. Only for models that allow parts.
+///
+/// # Safety
+/// `handle` came from `wt_open`; `ends` and `counts` hold `size` numbers; `out` is freed with `wt_free_ids` when 0 comes
+/// back.
+#[no_mangle]
+pub unsafe extern "C" fn wt_encode_parts(
+    handle: *const c_void,
+    text: WtBytes,
+    ends: *const usize,
+    counts: *mut u32,
+    size: usize,
+    out: *mut WtIds,
+    error: *mut WtText,
+) -> i32 {
+    guarded(error, || {
+        let text = text.text("the text")?.unwrap_or_default();
+        let (ends, counts) = match size {
+            0 => (&[][..], &mut [][..]),
+            _ => (std::slice::from_raw_parts(ends, size), std::slice::from_raw_parts_mut(counts, size)),
+        };
+        give_ids(out, model(handle).encode_parts(text, ends, counts)?);
+        Ok(())
+    })
+}
+
+/// What fastokens costs when Rust calls it: encodes, hands nothing over but the number of ids. For benchmarks;
+/// `u64::MAX` where there is no fast encoder.
+///
+/// # Safety
+/// `handle` came from `wt_open`.
+#[no_mangle]
+pub unsafe extern "C" fn wt_count_by_fast(handle: *const c_void, text: WtBytes) -> u64 {
+    let text = text.text("the text").ok().flatten();
+    text.and_then(|text| model(handle).count_by_fast(text)).map_or(u64::MAX, |count| count as u64)
+}
+
+/// `wt_encode` by the `tokenizers` crate alone: what tests and benchmarks compare with.
+///
+/// # Safety
+/// As `wt_encode`.
+#[no_mangle]
+pub unsafe extern "C" fn wt_encode_by_reference(
+    handle: *const c_void,
+    text: WtBytes,
+    add_special: i32,
+    out: *mut WtIds,
+    error: *mut WtText,
+) -> i32 {
+    guarded(error, || {
+        let text = text.text("the text")?.unwrap_or_default();
+        give_ids(out, model(handle).encode_by_reference(text, add_special != 0)?);
+        Ok(())
+    })
 }
 
 /// # Safety
@@ -173,9 +269,7 @@ pub unsafe extern "C" fn wt_encode(
 ) -> i32 {
     guarded(error, || {
         let text = text.text("the text")?.unwrap_or_default();
-        let boxed = model(handle).encode(text, add_special != 0)?.into_boxed_slice();
-        let size = boxed.len();
-        *out = WtIds { data: Box::into_raw(boxed) as *mut u32, size };
+        give_ids(out, model(handle).encode(text, add_special != 0)?);
         Ok(())
     })
 }

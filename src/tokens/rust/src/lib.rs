@@ -2,9 +2,12 @@
 
 mod clock;
 mod content_format;
+mod cuts;
 mod door;
 mod exactness;
+mod fast;
 mod json;
+mod json_text;
 mod model;
 mod python;
 mod shape;

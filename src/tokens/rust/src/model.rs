@@ -1,24 +1,38 @@
 //! A model's tokenizer and templates, loaded.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use minijinja::value::{Serde, Value as TemplateValue};
 use minijinja::{Error, ErrorKind};
 use serde_json::{Map, Value};
 use tokenizers::Tokenizer;
 
+use crate::fast::FastEncoder;
 use crate::template::Template;
-use crate::{clock, exactness, python, shape, Chat, Fault, FaultKind, Files};
+use crate::{clock, cuts, exactness, python, shape, Chat, Fault, FaultKind, Files};
 
 const NAMED_TOKENS: [&str; 7] =
     ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 /// Hugging Face's mark for the text that a continued message ends with.
 const CONTINUE_TAG: &str = "CONTINUE_FINAL_MESSAGE_TAG ";
+/// What a rendering is longer than its messages' JSON, mostly.
+const SIZE_SLACK: usize = 4096;
 /// End ids beyond this many are ignored.
 const END_IDS_MAX: usize = 64;
 
 pub struct Model {
+    /// The reference: decodes, and encodes where `fast` is absent or gives up.
     tokenizer: Tokenizer,
+    fast: Option<FastEncoder>,
+    slow_because: String,
+    uncut_because: String,
+    /// Ids that added special tokens put around a text.
+    before: Vec<u32>,
+    after: Vec<u32>,
+    /// By id: bytes of text that it stands for, where that is always the same; else UNKNOWN. Empty where it is of no use.
+    token_bytes: Vec<u32>,
+    given_up: AtomicU64,
     /// Bit per id: is it one?
     known: Vec<bool>,
     template: Option<Template>,
@@ -72,8 +86,28 @@ impl Model {
         let end_ids = end_ids(&tokenizer, &special, config.as_ref());
         let inexact_because = exactness::inexact_because(&tokenizer, tokenizer_config.as_ref(), config.as_ref());
         let truncates_left = tokenizer_config.as_ref().is_some_and(|config| config["truncation_side"] == "left");
+        let (fast, slow_because) = match FastEncoder::load(files.tokenizer, &tokenizer) {
+            Ok(fast) => (Some(fast), String::new()),
+            Err(why) => (None, why),
+        };
+        let mut uncut_because = cuts::reason_against(&tokenizer);
+        let (before, after) = surrounding_ids(&tokenizer).unwrap_or_else(|| {
+            uncut_because = "its special tokens are not just put around a text".to_string();
+            Default::default()
+        });
+        let token_bytes = match uncut_because.is_empty() {
+            true => cuts::token_bytes(&tokenizer),
+            false => Vec::new(),
+        };
         let mut model = Model {
             tokenizer,
+            fast,
+            slow_because,
+            uncut_because,
+            before,
+            after,
+            token_bytes,
+            given_up: AtomicU64::new(0),
             known,
             template: None,
             tool_template: None,
@@ -138,7 +172,84 @@ impl Model {
         self.truncates_left
     }
 
+    /// Why the fast encoder is not used; empty when it is.
+    pub fn slow_because(&self) -> &str {
+        &self.slow_because
+    }
+
+    /// Why texts are not encoded in parts; empty when they may be (see `cuts`).
+    pub fn uncut_because(&self) -> &str {
+        &self.uncut_because
+    }
+
+    pub fn before(&self) -> &[u32] {
+        &self.before
+    }
+
+    pub fn after(&self) -> &[u32] {
+        &self.after
+    }
+
+    /// Texts that the fast encoder gave up on, so that the reference encoded them.
+    pub fn given_up(&self) -> u64 {
+        self.given_up.load(Ordering::Relaxed)
+    }
+
     pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<u32>, Fault> {
+        if let Some(fast) = &self.fast {
+            match fast.encode(text, add_special) {
+                Some(ids) => return Ok(ids),
+                None => self.given_up.fetch_add(1, Ordering::Relaxed),
+            };
+        }
+        self.encode_by_reference(text, add_special)
+    }
+
+    /// The parts of a text that end at `ends`, all of them cuts or its end: their ids one after another, and how many each
+    /// has. Encoding the whole at once is quicker; where each part's ids end is then told by the bytes they stand for.
+    pub fn encode_parts(&self, text: &str, ends: &[usize], counts: &mut [u32]) -> Result<Vec<u32>, Fault> {
+        if let Some(fast) = self.fast.as_ref().filter(|fast| !self.token_bytes.is_empty() && fast.takes_as_is(text)) {
+            if let Some(ids) = fast.encode(text, false) {
+                if self.count_parts(&ids, text.len(), ends, counts).is_some() {
+                    return Ok(ids);
+                }
+            }
+        }
+        let mut all = Vec::with_capacity(text.len() / 3);
+        let mut begin = 0;
+        for (end, count) in ends.iter().zip(counts) {
+            let part = text.get(begin..*end).ok_or_else(|| Fault::invalid("a part ends inside a character"))?;
+            let ids = self.encode(part, false)?;
+            *count = ids.len() as u32;
+            all.extend_from_slice(&ids);
+            begin = *end;
+        }
+        Ok(all)
+    }
+
+    /// None unless the ids stand for exactly the text's bytes and some of them end where each part does.
+    fn count_parts(&self, ids: &[u32], size: usize, ends: &[usize], counts: &mut [u32]) -> Option<()> {
+        let (mut at, mut next) = (0, 0);
+        for (end, count) in ends.iter().zip(counts) {
+            let first = next;
+            while at < *end {
+                at += *self.token_bytes.get(*ids.get(next)? as usize)? as usize;
+                next += 1;
+            }
+            if at != *end {
+                return None;
+            }
+            *count = (next - first) as u32;
+        }
+        (at == size && next == ids.len()).then_some(())
+    }
+
+    /// How many ids the fast encoder gives; None where there is none or it gives up.
+    pub fn count_by_fast(&self, text: &str) -> Option<usize> {
+        self.fast.as_ref().and_then(|fast| fast.encode(text, false)).map(|ids| ids.len())
+    }
+
+    pub fn encode_by_reference(&self, text: &str, add_special: bool) -> Result<Vec<u32>, Fault> {
         match self.tokenizer.encode_fast(text, add_special) {
             Ok(encoding) => Ok(encoding.get_ids().to_vec()),
             Err(error) => Err(Fault::invalid(format!("the text cannot be encoded: {error}"))),
@@ -191,7 +302,7 @@ impl Model {
                 Ok(clock::strftime(now, format))
             }),
         );
-        let rendered = template.render(TemplateValue::from(context))?;
+        let rendered = template.render(TemplateValue::from(context), chat.messages.len() + SIZE_SLACK)?;
         match ending {
             Some(ending) => cut_at_tag(rendered, &ending),
             None => Ok(rendered),
@@ -253,6 +364,20 @@ fn merge_kwargs(variables: &mut Map<String, Value>, kwargs: Map<String, Value>) 
         variables.insert(name, value);
     }
     Ok(())
+}
+
+/// What stands before and behind the ids of a text to which special tokens are added; None where it is not that simple.
+fn surrounding_ids(tokenizer: &Tokenizer) -> Option<(Vec<u32>, Vec<u32>)> {
+    let ids = |text: &str, add: bool| Some(tokenizer.encode_fast(text, add).ok()?.get_ids().to_vec());
+    let (bare, added) = (ids("a b", false)?, ids("a b", true)?);
+    let at = (0..=added.len().checked_sub(bare.len())?).find(|at| added[*at..].starts_with(&bare))?;
+    let (before, after) = (added[..at].to_vec(), added[at + bare.len()..].to_vec());
+    for text in ["", "x", "The sea, the sea.\n"] {
+        if ids(text, true)? != [before.clone(), ids(text, false)?, after.clone()].concat() {
+            return None;
+        }
+    }
+    Some((before, after))
 }
 
 fn special_tokens(config: Option<&Value>, map: Option<&Value>) -> BTreeMap<String, String> {

@@ -7,7 +7,7 @@
 use serde_json::{Map, Value};
 
 use crate::content_format::ContentFormat;
-use crate::Fault;
+use crate::{json_text, Fault};
 
 const BILLING_HEADER: &str = "x-anthropic-billing-header";
 
@@ -32,7 +32,7 @@ const TEXT_KEYS: [(&str, &str); 5] = [
 ];
 
 pub fn parse(text: &str, what: &str) -> Result<Value, Fault> {
-    serde_json::from_str(text).map_err(|error| Fault::invalid(format!("{what} is not valid JSON: {error}")))
+    json_text::parse(text).map_err(|error| Fault::invalid(format!("{what} is not valid JSON: {error}")))
 }
 
 pub fn messages(text: &str, format: ContentFormat, knows_developer: bool) -> Result<Vec<Value>, Fault> {
@@ -137,6 +137,7 @@ fn shape_content(parts: Vec<Value>, is_system: bool, format: ContentFormat) -> R
         };
         let text = match is_system {
             true => match without_billing_header(&text) {
+                Some(rest) if rest.len() == text.len() => text,
                 Some(rest) => rest.to_string(),
                 None => continue,
             },
@@ -153,6 +154,7 @@ fn shape_content(parts: Vec<Value>, is_system: bool, format: ContentFormat) -> R
     }
     Ok(match format {
         ContentFormat::Parts => Value::Array(shaped),
+        ContentFormat::Text if texts.len() == 1 => Value::String(texts.remove(0)),
         ContentFormat::Text => Value::String(texts.join("\n")),
     })
 }

@@ -61,12 +61,14 @@ impl Template {
         Ok(Template { environment, source, content_format, knows_developer })
     }
 
-    pub fn render(&self, context: Value) -> Result<String, Fault> {
+    /// `size_guess`: bytes that it will be, more or less.
+    pub fn render(&self, context: Value, size_guess: usize) -> Result<String, Fault> {
         let template = self
             .environment
             .get_template(NAME)
             .map_err(|error| Fault { kind: FaultKind::Internal, message: error.to_string() })?;
-        template.render(context).map_err(|error| match error.kind() {
+        let mut out = Vec::with_capacity(size_guess);
+        template.render_captured_to(context, &mut out).map_err(|error| match error.kind() {
             ErrorKind::OutOfFuel => Fault {
                 kind: FaultKind::TooLarge,
                 message: format!("the chat template took more than {FUEL_MAX} steps for these messages: send less"),
@@ -77,7 +79,8 @@ impl Template {
                 None => error.to_string(),
             }),
             _ => Fault::invalid(error.to_string()),
-        })
+        })?;
+        String::from_utf8(out).map_err(|error| Fault { kind: FaultKind::Internal, message: error.to_string() })
     }
 }
 
