@@ -10,7 +10,7 @@
 #pragma once
 
 #include "events/batch_json.h"  // IWYU pragma: export
-#include "events/codec.h"     // IWYU pragma: export
-#include "events/follower.h"  // IWYU pragma: export
-#include "events/frames.h"    // IWYU pragma: export
-#include "events/load_stat.h"  // IWYU pragma: export
+#include "events/codec.h"       // IWYU pragma: export
+#include "events/follower.h"    // IWYU pragma: export
+#include "events/frames.h"      // IWYU pragma: export
+#include "events/load_stat.h"   // IWYU pragma: export

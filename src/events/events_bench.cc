@@ -42,8 +42,8 @@ void decode_tokens(benchmark::State& state) {
   const auto block_tokens = static_cast<std::uint32_t>(state.range(1));
   const auto payload = encode_batch(stored(blocks, block_tokens), Encoding::kMaps);
   for (auto _ : state) benchmark::DoNotOptimize(decode_batch(payload));
-  state.counters["tokens/s"] = benchmark::Counter(static_cast<double>(blocks * block_tokens),
-                                                  benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["tokens/s"] =
+      benchmark::Counter(static_cast<double>(blocks * block_tokens), benchmark::Counter::kIsIterationInvariantRate);
 }
 BENCHMARK(decode_tokens)->ArgNames({"blocks", "block_tokens"})->ArgsProduct({{1, 8, 140}, {16, 64}});
 

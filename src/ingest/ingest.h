@@ -130,7 +130,8 @@ class Ingest {
   void start();
   // On the loop's thread.
   std::vector<EngineStatus> status() const;
-  // Writes into the registry what is not counted as it happens: blocks held. Call before a scrape, on the loop's thread.
+  // Writes into the registry what is not counted as it happens: blocks held. Call before a scrape, on the loop's
+  // thread.
   void refresh_metrics();
 
   // Told by the composition when a request was forwarded to an engine: "no KV events though prompts were routed" is
