@@ -28,7 +28,7 @@ class PoolRun final : public ingest::Sink {
   proxy::Pool& pool() { return *pool_; }
   void start();
   admin::PoolReport report(std::size_t decisions_max) const;
-  void refresh_metrics() { pool_->refresh_metrics(); }
+  void refresh_metrics();
 
  private:
   PoolRun(const config::GatewayConfig& gateway, const config::PoolConfig& config, io::Loop& control,
@@ -40,6 +40,7 @@ class PoolRun final : public ingest::Sink {
   void start_with(std::uint32_t block_tokens);
   void start_brain(std::uint32_t block_tokens);
   bool follows_events() const;
+  std::string encoder_in_words() const;
   blocks::KeySpace space(std::uint32_t block_tokens) const;
   void watch_proofs();
   void tell(const ingest::EngineStatus& status);
