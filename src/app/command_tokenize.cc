@@ -116,6 +116,10 @@ int run_tokenize(std::span<const std::string> args) {
   if (!(*tokenizer)->exactness().proven) {
     std::fprintf(stderr, "warmpath: note: an engine's ids may differ: %s\n", (*tokenizer)->exactness().why_not.c_str());
   }
+  if (!(*tokenizer)->encoder_facts().fast) {
+    std::fprintf(stderr, "warmpath: note: encoded by tokenizers, not by fastokens: %s\n",
+                 (*tokenizer)->encoder_facts().why_not_fast.c_str());
+  }
   auto input = read_standard_input(kInputBytesMax);
   if (!input.ok()) return fail(input.error());
   auto ids = encode(**tokenizer, options, *input);

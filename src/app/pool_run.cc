@@ -174,13 +174,15 @@ void PoolRun::start_brain(std::uint32_t block_tokens) {
   pool_->start(core, index_.get(),
                std::make_shared<const prompt::Encoder>(
                    ids_wanted ? tokenizer_ : nullptr, space(block_tokens),
-                   prompt::Guess{policy_->guess_block_bytes(), policy_->guess_blocks_max()}));
+                   prompt::Guess{policy_->guess_block_bytes(), policy_->guess_blocks_max()},
+                   prompt::ReuseLimits{.bytes_max = gateway_.limits.prompt_cache_bytes_max}));
   if (log_ != nullptr) {
     log_->info("pool", {{"pool", std::string_view(name_)},
                         {"model", std::string_view(config_.model)},
                         {"mode", std::string_view(mode_)},
                         {"block_tokens", std::uint64_t{block_tokens}},
-                        {"tokenizer", std::string_view(config_.tokenizer)}});
+                        {"tokenizer", std::string_view(config_.tokenizer)},
+                        {"encoder", std::string_view(encoder_in_words())}});
     if (policy_->needs() == schedule::Needs::kExact) tell_inexact();
   }
 }
@@ -229,9 +231,44 @@ void PoolRun::watch_asking() {
   asks_failed_told_at_ = control_.now();
 }
 
+// Which encoder works, and what it cannot do.
+std::string PoolRun::encoder_in_words() const {
+  if (!tokenizer_) return "none";
+  const tokens::EncoderFacts& facts = tokenizer_->encoder_facts();
+  std::string words = facts.fast ? "fastokens" : "tokenizers (slow: " + facts.why_not_fast + ")";
+  if (!facts.parts) words += "; nothing is reused: " + facts.why_no_parts;
+  return words;
+}
+
 void PoolRun::refresh_metrics() {
   pool_->refresh_metrics();
   if (ingest_) ingest_->refresh_metrics();
+  const auto encoder = pool_->encoder();
+  if (!encoder) return;
+  const prompt::ReuseCounters reuse = encoder->reuse_counters();
+  const auto bytes = [&](const char* how, std::uint64_t total) {
+    registry_
+        .counter("warmpath_prompt_bytes_total",
+                 "Bytes of prompts' text, by how their ids were found: walked, known (both seen before) or encoded.",
+                 {{"pool", name_}, {"how", how}})
+        .raise_to(total);
+  };
+  bytes("walked", reuse.bytes_walked);
+  bytes("known", reuse.bytes_known);
+  bytes("encoded", reuse.bytes_encoded);
+  registry_.gauge("warmpath_prompt_cache_bytes", "Text, ids and keys kept for reuse.", {{"pool", name_}})
+      .set(static_cast<double>(reuse.bytes_held));
+  registry_
+      .counter("warmpath_prompt_cache_dropped_total", "Entries dropped to stay below the bound.", {{"pool", name_}})
+      .raise_to(reuse.entries_dropped);
+  if (!tokenizer_) return;
+  registry_
+      .gauge("warmpath_tokenizer_fast", "1 when the fast encoder is used, 0 when the reference is.", {{"pool", name_}})
+      .set(tokenizer_->encoder_facts().fast ? 1 : 0);
+  registry_
+      .counter("warmpath_tokenizer_given_up_total", "Texts that the fast encoder left to the reference.",
+               {{"pool", name_}})
+      .raise_to(tokenizer_->given_up());
 }
 
 void PoolRun::engine_found(ingest::Found engine) {

@@ -47,6 +47,7 @@ class PoolRun final : public ingest::Sink {
   void start_brain(std::uint32_t block_tokens);
   bool follows_events() const;
   std::string why_no_index() const;
+  std::string encoder_in_words() const;
   blocks::KeySpace space(std::uint32_t block_tokens) const;
   void watch_proofs();
   void tell(const ingest::EngineStatus& status);

@@ -52,6 +52,7 @@ struct LimitsConfig {
   std::uint64_t head_bytes_max = 32u << 10;
   std::uint64_t headers_max = 100;
   std::uint64_t body_bytes_max = 16u << 20;
+  std::uint64_t prompt_cache_bytes_max = 256u << 20;  // text, ids and keys kept for reuse, a pool; 0: none
   std::uint64_t connections_max = 10'000;        // clients, all listeners
   std::uint64_t requests_max = 10'000;           // in flight, a pool
   std::uint64_t engine_connections_max = 4'096;  // an engine
