@@ -20,9 +20,7 @@ namespace warmpath::index {
 // leaves no tombstone. Thread rule: one owner.
 class Lines {
  public:
-  void prefetch(std::uint64_t hash) const {
-    if (count_lines() > 0) __builtin_prefetch(&lines_[home(mix(hash))]);
-  }
+  void prefetch(std::uint64_t hash) const { __builtin_prefetch(lines_.data() + home(mix(hash), lines_.size())); }
 
   // `hash_of(slot)` tells the hash of an entry. kNoSlot: absent.
   template <class HashOf>
@@ -30,27 +28,20 @@ class Lines {
     if (count_ == 0) return kNoSlot;
     const std::uint64_t mixed = mix(hash);
     const std::uint8_t tag = tag_of(mixed);
-    std::size_t at = home(mixed);
-    for (std::size_t passed = 0; passed < lines_.size(); ++passed) {
-      const Line& line = lines_[at];
+    const Line* const lines = lines_.data();
+    const std::size_t count = lines_.size();
+    std::size_t at = home(mixed, count);
+    for (std::size_t passed = 0; passed < count; ++passed) {
+      const Line& line = lines[at];
       for (std::uint32_t hits = line.hits(tag); hits != 0; hits &= hits - 1) {
         const Slot slot = line.slots[static_cast<std::size_t>(__builtin_ctz(hits))];
         if (hash_of(slot) == hash) return slot;
       }
       if (line.passed == 0) break;
-      at = at + 1 == lines_.size() ? 0 : at + 1;
+      at = at + 1 == count ? 0 : at + 1;
     }
     return kNoSlot;
   }
-  // The first entry with the hash's tag in its home line, not verified: where to look next. kNoSlot: none.
-  Slot guess(std::uint64_t hash) const {
-    if (count_ == 0) return kNoSlot;
-    const std::uint64_t mixed = mix(hash);
-    const Line& line = lines_[home(mixed)];
-    const std::uint32_t hits = line.hits(tag_of(mixed));
-    return hits == 0 ? kNoSlot : line.slots[static_cast<std::size_t>(__builtin_ctz(hits))];
-  }
-
   // Room for `more` entries beyond those there. Cost: now and then a pass over all of them.
   template <class HashOf>
   void reserve(std::size_t more, HashOf&& hash_of) {
@@ -70,17 +61,24 @@ class Lines {
   bool insert_new(std::uint64_t hash, Slot slot, HashOf&& hash_of) {
     const std::uint64_t mixed = mix(hash);
     const std::uint8_t tag = tag_of(mixed);
-    Line& line = lines_[home(mixed)];
-    for (std::uint32_t hits = line.hits(tag); hits != 0; hits &= hits - 1) {
-      if (hash_of(line.slots[static_cast<std::size_t>(__builtin_ctz(hits))]) == hash) return false;
+    Line* const lines = lines_.data();
+    const std::size_t count = lines_.size();
+    const std::size_t start = home(mixed, count);
+    std::size_t place = count;  // the first line with room
+    for (std::size_t at = start, seen = 0; seen < count; ++seen, at = at + 1 == count ? 0 : at + 1) {
+      const Line& line = lines[at];
+      for (std::uint32_t hits = line.hits(tag); hits != 0; hits &= hits - 1) {
+        if (hash_of(line.slots[__builtin_ctz(hits)]) == hash) return false;
+      }
+      if (place == count && line.hits(0) != 0) place = at;
+      if (line.passed == 0) break;
     }
-    const std::uint32_t free = line.hits(0);
-    if (line.passed != 0 || free == 0) {
-      if (line.passed != 0 && find(hash, hash_of) != kNoSlot) return false;
-      insert(hash, slot);
-      return true;
+    std::size_t at = start;
+    for (; at != place && (place != count || lines[at].hits(0) == 0); at = at + 1 == count ? 0 : at + 1) {
+      ++lines[at].passed;
     }
-    const auto i = static_cast<std::size_t>(__builtin_ctz(free));
+    Line& line = lines[at];
+    const int i = __builtin_ctz(line.hits(0));
     line.tags[i] = tag;
     line.slots[i] = slot;
     ++count_;
@@ -89,9 +87,11 @@ class Lines {
   // Precondition: absent, room reserved.
   void insert(std::uint64_t hash, Slot slot) {
     const std::uint64_t mixed = mix(hash);
-    std::size_t at = home(mixed);
+    Line* const lines = lines_.data();
+    const std::size_t count = lines_.size();
+    std::size_t at = home(mixed, count);
     for (;;) {
-      Line& line = lines_[at];
+      Line& line = lines[at];
       const std::uint32_t free = line.hits(0);
       if (free != 0) {
         const auto i = static_cast<std::size_t>(__builtin_ctz(free));
@@ -101,16 +101,18 @@ class Lines {
         return;
       }
       ++line.passed;
-      at = at + 1 == lines_.size() ? 0 : at + 1;
+      at = at + 1 == count ? 0 : at + 1;
     }
   }
   // Precondition: there.
   void erase(std::uint64_t hash, Slot slot) {
     const std::uint64_t mixed = mix(hash);
     const std::uint8_t tag = tag_of(mixed);
-    std::size_t at = home(mixed);
-    for (std::size_t passed = 0; passed < lines_.size(); ++passed) {
-      Line& line = lines_[at];
+    Line* const lines = lines_.data();
+    const std::size_t count = lines_.size();
+    std::size_t at = home(mixed, count);
+    for (std::size_t passed = 0; passed < count; ++passed) {
+      Line& line = lines[at];
       for (std::uint32_t hits = line.hits(tag); hits != 0; hits &= hits - 1) {
         const auto i = static_cast<std::size_t>(__builtin_ctz(hits));
         if (line.slots[i] != slot) continue;
@@ -120,7 +122,7 @@ class Lines {
       }
       WP_CHECK(line.passed > 0);
       --line.passed;
-      at = at + 1 == lines_.size() ? 0 : at + 1;
+      at = at + 1 == count ? 0 : at + 1;
     }
     WP_CHECK(false);
   }
@@ -172,8 +174,9 @@ class Lines {
     const auto tag = static_cast<std::uint8_t>(mixed >> 20);
     return tag == 0 ? std::uint8_t{1} : tag;
   }
-  std::size_t count_lines() const { return lines_.size(); }
-  std::size_t home(std::uint64_t mixed) const { return static_cast<std::size_t>((mixed >> 32) * lines_.size() >> 32); }
+  static std::size_t home(std::uint64_t mixed, std::size_t lines) {
+    return static_cast<std::size_t>((mixed >> 32) * lines >> 32);
+  }
   // Seven eighths full at most.
   static std::size_t lines_for(std::size_t entries) { return (entries * 8 + kEntries * 7 - 1) / (kEntries * 7); }
 

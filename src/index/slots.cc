@@ -36,6 +36,7 @@ Slots::Slots(std::size_t bytes_max) {
   // Twice the cap: free memory counts as well.
   const std::size_t wanted = bytes_max / chunk_bytes() * 2 + 8;
   chunks_.resize(std::min(wanted, (slots_max >> bits_) - 1));
+  chunk_ = chunks_.data();
   bins_.fill(kNoSlot);
 }
 

@@ -64,12 +64,12 @@ class Slots {
   std::uint32_t grow(Slot end, std::uint32_t quanta, RunId owner);
   void give(Slot first, std::uint32_t quanta);
 
-  Cell& cell(Slot slot) { return chunks_[slot >> bits_].cells[slot & mask_]; }
-  const Cell& cell(Slot slot) const { return chunks_[slot >> bits_].cells[slot & mask_]; }
-  std::uint64_t key(Slot slot) const { return peek(peek(chunks_[slot >> bits_].cells)[slot & mask_].key); }
+  Cell& cell(Slot slot) { return chunk_[slot >> bits_].cells[slot & mask_]; }
+  const Cell& cell(Slot slot) const { return chunk_[slot >> bits_].cells[slot & mask_]; }
+  std::uint64_t key(Slot slot) const { return peek(peek(chunk_[slot >> bits_].cells)[slot & mask_].key); }
   // The cells from `slot` to the end of its extent lie one behind the other.
-  const Cell* reader_cells(Slot slot) const { return peek(chunks_[slot >> bits_].cells) + (slot & mask_); }
-  RunId owner(Slot slot) const { return chunks_[slot >> bits_].owners[(slot & mask_) / kQuantum]; }
+  const Cell* reader_cells(Slot slot) const { return peek(chunk_[slot >> bits_].cells) + (slot & mask_); }
+  RunId owner(Slot slot) const { return chunk_[slot >> bits_].owners[(slot & mask_) / kQuantum]; }
 
   std::uint32_t extent_quanta_max() const { return (mask_ + 1) / kQuantum; }
   std::size_t bytes_reserved() const { return chunk_count_ * chunk_bytes(); }
@@ -87,7 +87,7 @@ class Slots {
   static constexpr std::uint32_t kBins = 56;
 
   static std::uint32_t bin_of(std::uint32_t quanta);
-  std::uint32_t& tag(Slot slot) { return chunks_[slot >> bits_].owners[(slot & mask_) / kQuantum]; }
+  std::uint32_t& tag(Slot slot) { return chunk_[slot >> bits_].owners[(slot & mask_) / kQuantum]; }
   std::size_t chunk_bytes() const { return std::size_t{extent_quanta_max()} * kQuantumBytes; }
   void add_chunk();
   void link(Slot first, std::uint32_t quanta);
@@ -98,6 +98,7 @@ class Slots {
   std::uint32_t bits_ = 0;
   std::uint32_t mask_ = 0;
   std::vector<Chunk> chunks_;  // never grows
+  Chunk* chunk_ = nullptr;     // its first one
   std::size_t chunk_count_ = 0;
   std::array<Slot, kBins> bins_{};
   std::uint64_t filled_bins_ = 0;
