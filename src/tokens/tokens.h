@@ -71,8 +71,8 @@ struct ChatInput {
 class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
-  // kInvalid with the file and the cause when it cannot be used. Cost: 0.1 to 4 s and 40 to 700 MB, the most for
-  // 250,000 entries; each thread that encodes keeps up to 100 MB of words besides. Measured in docs/benchmarks.md.
+  // kInvalid with the file and the cause when it cannot be used. Cost: 0.1 to 4 s, the most for 250,000
+  // entries, and memory of some ten times the file; a thread that encodes keeps up to about 100 MB of words besides.
   static Result<std::shared_ptr<const Tokenizer>> create(const ModelFiles& files);
 
   // kInvalid for text that is not UTF-8.
