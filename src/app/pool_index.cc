@@ -77,7 +77,8 @@ Result<admin::IndexWho> PoolRun::index_who(const api::Request& request) const {
   }
   const auto resolved = pool_->resolve(request.model);
   if (!resolved) return Error{ErrorKind::kNotFound, "pool '" + name_ + "' does not serve '" + request.model + "'"};
-  const proxy::Plan plan = proxy::make_plan(*encoder, request, resolved->adapter, local_now());
+  const proxy::Plan plan =
+      proxy::make_plan(*encoder, request, {resolved->adapter, local_now(), resolved->model_tokens_max});
   admin::IndexWho who;
   who.pool = name_;
   who.model = resolved->label;

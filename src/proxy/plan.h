@@ -20,13 +20,14 @@ struct Plan {
   bool exact() const { return chain_kind == "exact"; }
 };
 
-// Runs on any thread. Never fails: a prompt that cannot be encoded is routed without a chain and the engine answers for
-// it in its own words. Several prompts: tokens of all, chain of the longest.
+// What a plan depends on besides the request.
 struct PlanContext {
   std::string_view adapter;
   std::int64_t now_unix_seconds = 0;
   std::uint32_t model_tokens_max = 0;  // prompt and answer, for truncate_prompt_tokens -1; 0: not known
 };
+// Runs on any thread. Never fails: a prompt that cannot be encoded is routed without a chain and the engine answers for
+// it in its own words. Several prompts: tokens of all, chain of the longest.
 Plan make_plan(const prompt::Encoder& encoder, const api::Request& request, const PlanContext& context);
 // The plan with the ids that an engine told in place of ours; what was guessed stays.
 Plan with_ids(Plan plan, const prompt::Encoder& encoder, const api::Request& request, std::string_view adapter,
