@@ -1,4 +1,5 @@
 // Any bytes as a run of texts through one Reuse: ids and errors are those of encoding each whole text by the reference.
+#include <cstdio>
 #include <string>
 #include <vector>
 
@@ -41,7 +42,8 @@ std::shared_ptr<const tokens::Tokenizer> make() {
   {"type":"Split","pattern":{"Regex":")" +
       std::string(kSplit) +
       R"("},"behavior":"Isolated","invert":false},{"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true,
-  "use_regex":false}]},"post_processor":null,"decoder":{"type":"ByteLevel"},"model":{"type":"BPE","dropout":null,
+  "use_regex":false}]},"post_processor":null,"decoder":{"type":"ByteLevel","add_prefix_space":true,
+  "trim_offsets":true,"use_regex":true},"model":{"type":"BPE","dropout":null,
   "unk_token":null,"continuing_subword_prefix":null,"end_of_word_suffix":null,"fuse_unk":false,"byte_fallback":false,
   "ignore_merges":false,"vocab":{)" +
       vocabulary() +
@@ -51,6 +53,7 @@ std::shared_ptr<const tokens::Tokenizer> make() {
   tokens::ModelFiles files;
   files.tokenizer_json = json;
   auto made = tokens::Tokenizer::create(files);
+  if (!made.ok()) std::fprintf(stderr, "%s\n", made.error().message.c_str());
   WP_CHECK(made.ok());
   WP_CHECK((*made)->encoder_facts().parts);
   return *made;
