@@ -128,10 +128,10 @@ class RustTokenizer final : public Tokenizer {
 
  private:
   template <class Encode>
-  Result<std::vector<TokenId>> encode_by(Encode* encode, std::string_view text, SpecialTokens special) const {
+  Result<std::vector<TokenId>> encode_by(Encode* call, std::string_view text, SpecialTokens special) const {
     WtIds ids{};
     WtText error{};
-    if (auto status = encode(model_, present(text), special == SpecialTokens::kAdd ? 1 : 0, &ids, &error)) {
+    if (auto status = call(model_, present(text), special == SpecialTokens::kAdd ? 1 : 0, &ids, &error)) {
       return take_error(status, error);
     }
     return take_ids(ids);
