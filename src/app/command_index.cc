@@ -32,16 +32,15 @@ Error not_expected(const Options& options) {
   return {ErrorKind::kUpstream, options.admin + ": the answer is not what a gateway of this version says"};
 }
 
+// Empty or 0 where the answer has no such member, or one of another kind.
 std::string_view text_of(const dom::element& object, const char* key) {
   std::string_view text;
-  (void)object[key].get(text);
-  return text;
+  return object[key].get(text) == simdjson::SUCCESS ? text : std::string_view();
 }
 
 std::uint64_t number_of(const dom::element& object, const char* key) {
   std::uint64_t number = 0;
-  (void)object[key].get(number);
-  return number;
+  return object[key].get(number) == simdjson::SUCCESS ? number : 0;
 }
 
 // One row a line, columns as wide as their widest; the first is on the left, the others on the right.
@@ -115,11 +114,10 @@ Result<std::string> who_table(const Options& options, const std::string& body) {
     std::vector<std::string>& row = rows.emplace_back();
     row.emplace_back(text_of(engine, "engine"));
     row.emplace_back(text_of(engine, "publisher"));
-    const auto tokens = engine["tokens"];
+    dom::element tokens;
+    const bool told = engine["tokens"].get(tokens) == simdjson::SUCCESS;
     for (const char* tier : {"gpu", "cpu", "storage"}) {
-      std::uint64_t held = 0;
-      (void)tokens[tier].get(held);
-      row.push_back(std::to_string(held));
+      row.push_back(std::to_string(told ? number_of(tokens, tier) : 0));
     }
   }
   return out + (rows.size() == 1 ? "no engine holds a block of it\n" : table(rows));
