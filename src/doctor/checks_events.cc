@@ -13,11 +13,11 @@ constexpr const char* kTurnOn =
 constexpr const char* kGive = "say where they are: --engine URL,kv=tcp://HOST:PORT,replay=tcp://HOST:PORT";
 
 bool told_off(const Evidence& evidence) {
-  return evidence.sources_status == 200 && std::ranges::none_of(evidence.told, &SourceTold::enabled);
+  return evidence.sources_status == 200 && std::ranges::none_of(evidence.told, &ingest::RankTold::enabled);
 }
 
-const SourceTold* told_of(const Evidence& evidence, std::uint32_t rank) {
-  const auto it = std::ranges::find(evidence.told, rank, &SourceTold::rank);
+const ingest::RankTold* told_of(const Evidence& evidence, std::uint32_t rank) {
+  const auto it = std::ranges::find(evidence.told, rank, &ingest::RankTold::rank);
   return it == evidence.told.end() || !it->enabled ? nullptr : &*it;
 }
 
@@ -28,7 +28,7 @@ const SourceSeen* seen_of(const Evidence& evidence, std::uint32_t rank) {
 
 // Where the user gave another address than the engine tells.
 std::string told_elsewhere(const Evidence& evidence, const SourceSeen& seen) {
-  const SourceTold* told = evidence.sources_given ? told_of(evidence, seen.rank) : nullptr;
+  const ingest::RankTold* told = evidence.sources_given ? told_of(evidence, seen.rank) : nullptr;
   if (told == nullptr || told->events == seen.events) return {};
   return "; the engine says " + told->events;
 }
@@ -42,7 +42,7 @@ bool any_prompt_answered(const Evidence& evidence) {
 Finding check_events(const Reading& reading) {
   const Evidence& e = reading.evidence;
   if (told_off(e)) {
-    const bool other = std::ranges::any_of(e.told, [](const SourceTold& told) {
+    const bool other = std::ranges::any_of(e.told, [](const ingest::RankTold& told) {
       return !told.publisher.empty() && told.publisher != "zmq" && told.publisher != "null";
     });
     return fault("events_disabled",
@@ -97,7 +97,7 @@ Finding check_stream(const Reading& reading) {
 Finding check_topic(const Reading& reading) {
   const Evidence& e = reading.evidence;
   for (const SourceSeen& seen : e.sources) {
-    const SourceTold* told = told_of(e, seen.rank);
+    const ingest::RankTold* told = told_of(e, seen.rank);
     if (told == nullptr || seen.topics.empty()) continue;
     for (const std::string& topic : seen.topics) {
       if (topic == told->topic) continue;

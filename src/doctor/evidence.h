@@ -9,6 +9,7 @@
 
 #include "base/base.h"
 #include "blocks/blocks.h"
+#include "ingest/engine_answers.h"
 
 namespace warmpath::doctor {
 
@@ -55,16 +56,6 @@ struct Heard {
   blocks::KvEvent event;
 };
 
-// What the engine says of one rank's events.
-struct SourceTold {
-  std::uint32_t rank = 0;
-  bool enabled = false;
-  std::string publisher;
-  std::string events;  // hosts filled in
-  std::string replay;
-  std::string topic;
-};
-
 // One publisher as listened to.
 struct SourceSeen {
   enum class Replay : std::uint8_t { kNone, kAnswered, kSilent };
@@ -98,7 +89,7 @@ struct Evidence {
   int sources_status = kNotAsked;      // /kv_event_sources
   int server_info_status = kNotAsked;  // /server_info, where that is missing
   bool sources_given = false;          // by the user
-  std::vector<SourceTold> told;
+  std::vector<ingest::RankTold> told;
   std::vector<SourceSeen> sources;
   std::uint32_t ranks = 1;
 

@@ -170,18 +170,23 @@ void Examination::find_sources() {
   const auto told = get("/kv_event_sources");
   evidence_.sources_status = status_of(told);
   if (evidence_.sources_status == 200) {
-    if (auto read = read_event_sources(told->body, address_.ip); read.ok()) evidence_.told = *std::move(read);
+    if (auto read = ingest::read_event_sources(told->body, address_.ip); read.ok()) evidence_.told = *std::move(read);
   } else {
     const auto info = get("/server_info");
     evidence_.server_info_status = status_of(info);
     if (evidence_.server_info_status == 200) {
-      if (auto read = read_server_info(info->body, address_.ip); read.ok()) evidence_.told = *std::move(read);
+      auto read = ingest::read_server_info(info->body, address_.ip);
+      if (read.ok()) evidence_.told = std::move(read->ranks);
     }
+  }
+  for (ingest::RankTold& one : evidence_.told) {
+    one.publisher = printable(one.publisher);
+    one.topic = printable(one.topic);
   }
   const auto told_ranks = static_cast<std::uint32_t>(std::max<std::size_t>(evidence_.told.size(), 1));
   evidence_.ranks = options_.ranks != 0 ? options_.ranks : told_ranks;
   if (!options_.events) {
-    for (const SourceTold& one : evidence_.told) {
+    for (const ingest::RankTold& one : evidence_.told) {
       if (one.enabled) evidence_.sources.push_back({.rank = one.rank, .events = one.events, .replay = one.replay});
     }
     return;
@@ -191,8 +196,8 @@ void Examination::find_sources() {
   for (std::uint32_t rank = 0; rank < evidence_.ranks; ++rank) {
     const std::string host = bound ? "*" : address_.ip;
     SourceSeen seen{.rank = rank, .bound = bound};
-    seen.events = endpoint_for(options_.events->events, rank, host);
-    seen.replay = endpoint_for(options_.events->replay, rank, address_.ip);
+    seen.events = ingest::rank_endpoint(options_.events->events, rank, host).value_or("");
+    seen.replay = ingest::rank_endpoint(options_.events->replay, rank, address_.ip).value_or("");
     evidence_.sources.push_back(std::move(seen));
   }
 }

@@ -100,7 +100,7 @@ std::optional<std::string> EngineWatch::take_models(const http::HttpClient::Whol
   } else if (answer.head.status != 200) {
     return "GET /v1/models answers " + std::to_string(answer.head.status);
   } else {
-    auto parsed = parse_served_models(answer.body);
+    auto parsed = read_served_models(answer.body);
     if (!parsed.ok()) return parsed.error().message;
     models = std::move(parsed).value();
     const bool serves = wanted.empty() || std::any_of(models.begin(), models.end(), [&](const ServedModel& model) {
@@ -151,11 +151,11 @@ void EngineWatch::ask_sources() {
   get("/kv_event_sources", [this](Result<http::HttpClient::Whole> answer) {
     if (!answer.ok()) return failed(answer.error().message);
     if (answer->head.status != 200) return ask_server_info();
-    auto sources = parse_event_sources(answer->body, address_.ip);
+    auto sources = read_event_sources(answer->body, address_.ip);
     if (!sources.ok()) {
       no_events_ = sources.error().message;
     } else {
-      sources_ = std::move(sources).value();
+      sources_ = followable(std::move(sources).value());
       if (sources_.empty()) no_events_ = "KV events are off at the engine; start it with --kv-events-config";
     }
     ask_page();
@@ -167,8 +167,8 @@ void EngineWatch::ask_server_info() {
     if (!answer.ok()) return failed(answer.error().message);
     no_events_ = "the engine does not tell where its KV events are; name them with kv=tcp://…";
     if (answer->head.status == 200) {
-      if (auto told = parse_server_info(answer->body, address_.ip); told.ok()) {
-        sources_ = std::move(told->sources);
+      if (auto told = read_server_info(answer->body, address_.ip); told.ok()) {
+        sources_ = followable(std::move(told->ranks));
         loads_ = std::move(told->loads);
         told_block_tokens_ = told->block_tokens;
         if (!sources_.empty()) no_events_.clear();

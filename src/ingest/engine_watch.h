@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
-#include "ingest/discovery.h"
 #include "ingest/load_feed.h"
 #include "ingest/publisher_feed.h"
+#include "ingest/rank_source.h"
 
 namespace warmpath::ingest {
 

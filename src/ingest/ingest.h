@@ -30,6 +30,7 @@
 #include "fleet/fleet.h"
 #include "http/http.h"
 #include "index/index.h"
+#include "ingest/engine_answers.h"  // IWYU pragma: export
 #include "io/io.h"
 #include "observe/observe.h"
 
@@ -48,14 +49,6 @@ struct EngineAddress {
   std::uint32_t ranks = 0;                    // data-parallel ranks; 0: ask the engine, else 1
   std::shared_ptr<io::TlsClientContext> tls;  // https
   std::vector<std::string> adapters;          // served beside the base model, when it cannot be asked
-};
-
-// A model name that an engine answers to, from its /v1/models.
-struct ServedModel {
-  std::string id;
-  std::string root;
-  std::optional<std::string> parent;  // an adapter's base model
-  std::optional<std::uint64_t> max_model_len;
 };
 
 // One engine (one rank) as found.

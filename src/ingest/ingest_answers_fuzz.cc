@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <string>
 
-#include "ingest/discovery.h"
+#include "ingest/rank_source.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace warmpath;
@@ -16,12 +16,13 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     WP_CHECK(!figures.kv_usage || *figures.kv_usage <= 1);
     WP_CHECK(!figures.block_tokens || *figures.block_tokens > 0);
   }
-  const auto sane = [](const std::map<std::uint32_t, ingest::RankSource>& sources) {
-    for (const auto& [rank, source] : sources) WP_CHECK(rank < 1'024 && source.events.starts_with("tcp://"));
+  const auto sane = [](const std::vector<ingest::RankTold>& ranks) {
+    for (const auto& told : ranks) WP_CHECK(told.rank < 1'024 && (!told.enabled || told.events.starts_with("tcp://")));
+    WP_CHECK(ingest::followable(ranks).size() <= ranks.size());
   };
-  if (const auto sources = ingest::parse_event_sources(text, "fd00::7"); sources.ok()) sane(*sources);
-  if (const auto told = ingest::parse_server_info(text, "10.0.0.7"); told.ok()) sane(told->sources);
-  if (const auto models = ingest::parse_served_models(text); models.ok()) {
+  if (const auto told = ingest::read_event_sources(text, "fd00::7"); told.ok()) sane(*told);
+  if (const auto told = ingest::read_server_info(text, "10.0.0.7"); told.ok()) sane(told->ranks);
+  if (const auto models = ingest::read_served_models(text); models.ok()) {
     for (const auto& model : *models) WP_CHECK(!model.id.empty());
   }
   (void)ingest::rank_endpoint(text, 3, "h");

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "events/events.h"
-#include "ingest/discovery.h"
+#include "ingest/engine_answers.h"
 #include "io/io.h"
 
 namespace warmpath::ingest {

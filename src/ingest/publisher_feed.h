@@ -8,7 +8,7 @@
 
 #include "events/events.h"
 #include "index/index.h"
-#include "ingest/discovery.h"
+#include "ingest/rank_source.h"
 #include "io/io.h"
 #include "observe/observe.h"
 

@@ -1,8 +1,8 @@
 #include <algorithm>
 #include <utility>
 
-#include "ingest/discovery.h"
 #include "ingest/ingest.h"
+#include "ingest/rank_source.h"
 
 namespace warmpath::ingest {
 namespace {
@@ -63,7 +63,7 @@ class Surveyor final : public io::Pending {
   void ask_server_info(Ask& ask) {
     get(ask, "/server_info", [this, &ask](Result<http::HttpClient::Whole> answer) {
       if (!answer.ok()) return again(ask);
-      const auto told = parse_server_info(answer->body, ask.address.ip);
+      const auto told = read_server_info(answer->body, ask.address.ip);
       answered(ask, told.ok() ? told->block_tokens : std::nullopt);
     });
   }

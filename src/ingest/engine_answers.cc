@@ -1,12 +1,16 @@
-#include "ingest/discovery.h"
+#include "ingest/engine_answers.h"
 
 #include <simdjson.h>
+
+#include <algorithm>
+#include <map>
 
 namespace warmpath::ingest {
 namespace {
 
 constexpr std::size_t kRanksMax = 1'024;
 constexpr std::size_t kModelsMax = 4'096;
+constexpr std::uint64_t kPortMax = 65'535;
 
 namespace dom = simdjson::dom;
 
@@ -42,7 +46,7 @@ std::optional<std::string> rank_endpoint(std::string_view endpoint, std::uint32_
   const auto colon = rest.rfind(':');
   if (colon == std::string_view::npos) return std::nullopt;
   const auto port = parse_u64(rest.substr(colon + 1));
-  if (!port || *port == 0 || *port + rank > 65'535) return std::nullopt;
+  if (!port || *port == 0 || *port > kPortMax - rank) return std::nullopt;
   std::string_view told = rest.substr(0, colon);
   const bool v6_wildcard = told == "::" || told == "[::]";
   // To bind, "::" is more than "*": libzmq takes both families for it.
@@ -51,56 +55,61 @@ std::optional<std::string> rank_endpoint(std::string_view endpoint, std::uint32_
   return endpoint_text(std::string(told), *port + rank);
 }
 
-Result<std::map<std::uint32_t, RankSource>> parse_event_sources(std::string_view json, const std::string& host) {
+Result<std::vector<RankTold>> read_event_sources(std::string_view json, const std::string& host) {
   dom::parser parser;
   dom::object root;
   if (parser.parse(json.data(), json.size()).get(root) != simdjson::SUCCESS) return not_json("/kv_event_sources");
-  std::map<std::uint32_t, RankSource> sources;
+  std::map<std::uint32_t, RankTold> ranks;  // of a rank named twice the first counts
   for (const auto& [key, value] : root) {
     const auto rank = parse_u64(key);
     if (!rank || *rank >= kRanksMax || !value.is_object()) continue;
+    RankTold told;
+    told.rank = static_cast<std::uint32_t>(*rank);
+    told.publisher = text_of(value, "publisher");
+    told.events = rank_endpoint(text_of(value, "endpoint"), 0, host).value_or("");
+    told.replay = rank_endpoint(text_of(value, "replay_endpoint"), 0, host).value_or("");
+    told.topic = text_of(value, "topic");
     bool enabled = false;
-    if (value["enable_kv_cache_events"].get(enabled) != simdjson::SUCCESS || !enabled) continue;
-    if (text_of(value, "publisher") != "zmq") continue;
-    // Each rank tells its own ports: nothing is added to them.
-    const auto events = rank_endpoint(text_of(value, "endpoint"), 0, host);
-    if (!events) continue;
-    RankSource source;
-    source.events = *events;
-    source.replay = rank_endpoint(text_of(value, "replay_endpoint"), 0, host).value_or("");
-    source.topic = text_of(value, "topic");
-    sources.emplace(static_cast<std::uint32_t>(*rank), std::move(source));
+    told.enabled = value["enable_kv_cache_events"].get(enabled) == simdjson::SUCCESS && enabled &&
+                   told.publisher == "zmq" && !told.events.empty();
+    ranks.emplace(told.rank, std::move(told));
   }
-  return sources;
+  std::vector<RankTold> out;
+  out.reserve(ranks.size());
+  for (auto& [rank, told] : ranks) out.push_back(std::move(told));
+  return out;
 }
 
-Result<ServerInfo> parse_server_info(std::string_view json, const std::string& host) {
+Result<ServerTold> read_server_info(std::string_view json, const std::string& host) {
   dom::parser parser;
   dom::element root;
   if (parser.parse(json.data(), json.size()).get(root) != simdjson::SUCCESS || !root.is_object()) {
     return not_json("/server_info");
   }
-  ServerInfo info;
+  ServerTold info;
   dom::element told;
   if (root["kv_events"].get(told) != simdjson::SUCCESS || !told.is_object()) return info;
   const std::string said = text_of(told, "endpoint_host");
   const std::string where = is_wildcard(said) ? host : said;
-  const std::uint64_t ranks = std::min<std::uint64_t>(number_of(told, "dp_size").value_or(1), kRanksMax);
-  if (const auto load = number_of(told, "load_endpoint_port_base"); load && *load != 0) {
-    const std::string topic = text_of(told, "load_topic");
-    for (std::uint64_t rank = 0; rank < std::max<std::uint64_t>(ranks, 1) && *load + rank <= 65'535; ++rank) {
-      info.loads[static_cast<std::uint32_t>(rank)] = {endpoint_text(where, *load + rank), topic};
+  const std::uint64_t ranks = std::clamp<std::uint64_t>(number_of(told, "dp_size").value_or(1), 1, kRanksMax);
+  // A port of 0 is none; ranks whose port would lie beyond the last one have none.
+  const auto port_of = [&](const char* base, std::uint64_t rank) -> std::optional<std::uint64_t> {
+    const auto port = number_of(told, base);
+    if (!port || *port == 0 || *port > kPortMax - rank) return std::nullopt;
+    return *port + rank;
+  };
+  for (std::uint64_t rank = 0; rank < ranks; ++rank) {
+    const auto id = static_cast<std::uint32_t>(rank);
+    if (const auto port = port_of("load_endpoint_port_base", rank)) {
+      info.loads[id] = {endpoint_text(where, *port), text_of(told, "load_topic")};
     }
-  }
-  const auto base = number_of(told, "endpoint_port_base");
-  if (!base || *base == 0 || text_of(told, "publisher") != "zmq") return info;
-  const auto replay = number_of(told, "replay_endpoint_port_base");
-  for (std::uint64_t rank = 0; rank < std::max<std::uint64_t>(ranks, 1) && *base + rank <= 65'535; ++rank) {
-    RankSource source;
-    source.events = endpoint_text(where, *base + rank);
-    if (replay && *replay != 0 && *replay + rank <= 65'535) source.replay = endpoint_text(where, *replay + rank);
-    source.topic = text_of(told, "topic");
-    info.sources.emplace(static_cast<std::uint32_t>(rank), std::move(source));
+    const auto events = port_of("endpoint_port_base", rank);
+    if (!events) continue;
+    RankTold one{.rank = id, .publisher = text_of(told, "publisher"), .events = endpoint_text(where, *events)};
+    if (const auto replay = port_of("replay_endpoint_port_base", rank)) one.replay = endpoint_text(where, *replay);
+    one.topic = text_of(told, "topic");
+    one.enabled = one.publisher == "zmq";
+    info.ranks.push_back(std::move(one));
   }
   if (const auto block = number_of(told, "block_size"); block && *block >= 1 && *block <= (1u << 20)) {
     info.block_tokens = static_cast<std::uint32_t>(*block);
@@ -108,7 +117,7 @@ Result<ServerInfo> parse_server_info(std::string_view json, const std::string& h
   return info;
 }
 
-Result<std::vector<ServedModel>> parse_served_models(std::string_view json) {
+Result<std::vector<ServedModel>> read_served_models(std::string_view json) {
   dom::parser parser;
   dom::element root;
   dom::array list;
