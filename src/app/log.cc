@@ -163,6 +163,7 @@ void Log::line(config::LogLevel level, std::string_view event, std::initializer_
 }
 
 void Log::request(const proxy::AccessRecord& record) {
+  constexpr std::size_t kWhyBytesMax = 200;
   const api::Usage usage = record.usage.value_or(api::Usage{});
   line(config::LogLevel::kInfo, "request",
        {{"id", std::string_view(record.request_id)},
@@ -171,6 +172,7 @@ void Log::request(const proxy::AccessRecord& record) {
         {"status", std::uint64_t(record.status)},
         {"outcome", record.outcome},
         {"attempts", std::uint64_t{record.attempts}},
+        {"why", std::string_view(record.why).substr(0, kWhyBytesMax)},
         {"stream", record.stream},
         {"ttft_ms", to_ms(record.ttft)},
         {"total_ms", to_ms(record.total)},

@@ -427,7 +427,7 @@ void Call::ended() {
     keep_alive_ = false;
     return finish();
   }
-  fail({ErrorKind::kUpstream, head_seen_ ? "the engine broke off in the middle of its answer"
+  fail({ErrorKind::kUpstream, head_seen_ ? "the connection ended before the answer did"
                                          : "the engine closed the connection without an answer"});
 }
 

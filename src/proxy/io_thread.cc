@@ -77,10 +77,12 @@ void IoThread::drain(std::function<void()> done) {
 
 void IoThread::stop() {
   loop_.post([this] {
+    std::vector<std::shared_ptr<Relay>> running;
+    running.reserve(relays_.size());
+    for (const auto& [id, relay] : relays_) running.push_back(relay);
+    for (const auto& relay : running) relay->cut_off();  // each leaves relays_
     for (Pool* pool : shared_.pools) pool->bind(number_, nullptr, nullptr);
     tick_.cancel();
-    shared_.in_flight.fetch_sub(relays_.size(), std::memory_order_relaxed);
-    relays_.clear();
     ended_calls_.clear();
     ended_relays_.clear();
     listener_.reset();

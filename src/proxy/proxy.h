@@ -45,6 +45,7 @@ struct AccessRecord {
   int status = 0;                   // 0: the client left before an answer began
   std::string_view outcome = "ok";  // "ok", "client_gone", "broken" (after the head), or an error kind's name
   std::uint32_t attempts = 0;
+  std::string why;  // what went wrong last at an engine or here, also where another engine answered then; else empty
   bool stream = false;
   Duration ttft{0};  // request read -> first byte to the client; 0: none
   Duration total{0};
@@ -81,7 +82,8 @@ struct ProxyCounters {
 
 class Proxy {
  public:
-  virtual ~Proxy() = default;  // ends everything at once: running exchanges break
+  // Ends everything at once. Running streams end with an error event, requests not answered yet with 503.
+  virtual ~Proxy() = default;
   // `pools` and `registry` must outlive the proxy. kConflict when the address is taken.
   static Result<std::unique_ptr<Proxy>> open(ProxyOptions options, std::vector<Pool*> pools,
                                              observe::Registry& registry);

@@ -345,6 +345,7 @@ void Relay::on_done() {
       return;
     case Answer::kBusy:
       busy_seen_ = true;
+      record_.why = "the engine answered " + std::to_string(head_.status);
       held_ = Held{head_, std::exchange(whole_, {})};
       retry(head_.status == 429 ? ErrorKind::kExhausted : ErrorKind::kUnavailable, route::Failed::Blame::kNone);
       return;
@@ -361,6 +362,7 @@ void Relay::on_done() {
 
 void Relay::on_failed(const Error& error, bool /*head_seen*/, bool /*sent*/) {
   end_call();
+  record_.why = error.message;
   if (phase_ == Phase::kAnswering) {
     broke(error);
   } else if (answer_ == Answer::kBusy) {  // it said no and then broke: the no counts
@@ -373,16 +375,19 @@ void Relay::on_failed(const Error& error, bool /*head_seen*/, bool /*sent*/) {
 
 // The engine broke off after the client had seen a part.
 void Relay::broke(const Error& error) {
-  const Error shown{error.kind, "the engine broke off in the middle of its answer: " + error.message};
+  break_answer({error.kind, "the engine broke off in the middle of its answer: " + error.message});
+  phase_ = Phase::kDone;
+  submit(route::Failed{id_, engine_, error.kind, route::Failed::Retry::kMayNot, route::Failed::Blame::kEngine});
+  end("broken");
+}
+
+void Relay::break_answer(const Error& shown) {
   if (answer_ == Answer::kStream && filter_->at_boundary()) {
     send(api::error_event(shown));
     client_->end();
   } else {
     client_->abort();
   }
-  phase_ = Phase::kDone;
-  submit(route::Failed{id_, engine_, error.kind, route::Failed::Retry::kMayNot, route::Failed::Blame::kEngine});
-  end("broken");
 }
 
 void Relay::retry(ErrorKind kind, route::Failed::Blame blame) {
@@ -395,9 +400,8 @@ void Relay::end_call() {
   place_.reset();
 }
 
-void Relay::client_gone() {
-  if (phase_ == Phase::kDone) return;
-  const bool brain_knows = phase_ == Phase::kDeciding || phase_ == Phase::kCalling || phase_ == Phase::kAnswering;
+// Ends what is asked of engines. True: the brain knows of the request.
+bool Relay::let_go() {
   if (call_) {
     call_->cancel();
     end_call();
@@ -407,9 +411,26 @@ void Relay::client_gone() {
     io_.retire(std::move(asking_));
     std::exchange(asking_given_up_, nullptr)();
   }
+  return phase_ == Phase::kDeciding || phase_ == Phase::kCalling || phase_ == Phase::kAnswering;
+}
+
+void Relay::client_gone() {
+  if (phase_ == Phase::kDone) return;
+  const bool brain_knows = let_go();
   phase_ = Phase::kDone;
   if (brain_knows) submit(route::ClientGone{id_});
   end("client_gone");
+}
+
+void Relay::cut_off() {
+  if (phase_ == Phase::kDone) return;
+  const bool answering = phase_ == Phase::kAnswering;
+  if (let_go()) submit(route::ClientGone{id_});
+  const Error shown{ErrorKind::kUnavailable, "the gateway is shutting down; try again"};
+  record_.why = shown.message;
+  if (!answering) return refuse(shown, {}, std::chrono::seconds(1));
+  break_answer(shown);
+  end("broken");
 }
 
 // ---- ends ----
@@ -422,6 +443,7 @@ void Relay::refuse(const Error& error, std::string_view param, Duration retry_af
   }
   headers.add("x-request-id", record_.request_id);
   const api::StatusRow row = api::status_of(error.kind);
+  if (record_.why.empty() && row.status >= 500) record_.why = error.message;
   respond(row.status, std::move(headers), api::error_body(error, param));
   end(row.code);
 }

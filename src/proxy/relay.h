@@ -28,6 +28,8 @@ class Relay final : public http::ResponseSink, public std::enable_shared_from_th
 
   void begin(api::Endpoint endpoint);
   void on_effect(route::Effect effect);
+  // The gateway ends: what can still be said to the client is said, and the access log gets its line.
+  void cut_off();
   RequestId id() const { return id_; }
 
  private:
@@ -64,8 +66,10 @@ class Relay final : public http::ResponseSink, public std::enable_shared_from_th
   void start_answer(std::optional<std::uint64_t> length);
   void send(std::string_view bytes);
   void broke(const Error& error);
+  void break_answer(const Error& shown);
   void end_call();
   void retry(ErrorKind kind, route::Failed::Blame blame);
+  bool let_go();
   void client_gone();
   void client_drained();
 

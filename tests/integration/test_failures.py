@@ -79,7 +79,9 @@ class Deaths(Case):
         self.assertEqual(answer.status, 200)
         self.assertEqual(json.loads(answer.read())["usage"]["completion_tokens"], 60)
         connection.close()
-        self.assertEqual(gateway.wait_event("request", status=200)["attempts"], 2)
+        event = gateway.wait_event("request", status=200)
+        self.assertEqual(event["attempts"], 2)
+        self.assertNotEqual(event["why"], "")
 
     def test_no_engine_left_is_502_or_503(self):
         engine = self.engine()
@@ -128,7 +130,7 @@ class Deaths(Case):
         # As vLLM: the clearing is published with the next step, whatever it is for.
         self.assertEqual(chat(gateway.address, words(9, 20)).status, 200)
         poll("the map forgot", lambda: gateway.engines()[0]["blocks_held"] < 6)
-        # What was routed a moment ago counts as cached for 2 s, whatever the events say.
+        # What was routed a moment ago counts as cached, whatever the events say.
         poll("the guess is over", lambda: gateway.decisions()[-1]["age_ms"] > 2000)
         answer = chat(gateway.address, words(8, 100))
         self.assertEqual(answer.json()["usage"]["prompt_tokens_details"]["cached_tokens"], 0)
@@ -167,8 +169,9 @@ class Drains(Case):
         gateway.signal(signal.SIGINT)
         gateway.wait_event("draining")
         gateway.signal(signal.SIGINT)
+        self.cut_off_by_the_gateway(stream)
         self.assertEqual(gateway.wait(10), 1, gateway.said())
-        stream.close()
+        self.assertEqual(gateway.wait_event("request", outcome="broken")["status"], 200)
         poll("the engine runs nothing", lambda: engine.metric("vllm:num_requests_running") == 0)
 
     def test_a_drain_has_an_end(self):
@@ -176,10 +179,26 @@ class Drains(Case):
         gateway = self.gateway([engine], "--drain", "200ms")
         stream = Stream(gateway.address, words(12, 30), max_tokens=4000)
         stream.wait_chunks(2)
+        waiting = connect(gateway.address)
+        waiting.request("POST", "/v1/chat/completions", json.dumps(chat_body(words(13, 30), max_tokens=4000)))
+        poll("the engine runs both", lambda: engine.metric("vllm:num_requests_running") == 2)
         gateway.signal(signal.SIGTERM)
+        self.cut_off_by_the_gateway(stream)
+        answer = waiting.getresponse()
+        self.assertEqual(answer.status, 503)
+        self.assertEqual(answer.getheader("retry-after"), "1")
+        self.assertIn("shutting down", json.loads(answer.read())["error"]["message"])
+        waiting.close()
         gateway.wait(10)
         gateway.wait_event("drain_ended")
+        gateway.wait_event("request", outcome="broken")
+        self.assertIn("shutting down", gateway.wait_event("request", status=503)["why"])
+
+    def cut_off_by_the_gateway(self, stream):
+        events = list(stream.events())  # ends well: the chunked body is whole
         stream.close()
+        self.assertNotIn("[DONE]", events)
+        self.assertIn("shutting down", json.loads(events[-1])["error"]["message"])
 
     def test_an_idle_gateway_and_engine_end_at_once(self):
         engine = self.engine()
