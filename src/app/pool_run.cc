@@ -13,11 +13,8 @@ namespace {
 constexpr std::uint32_t kBlockTokensDefault = 16;
 constexpr std::size_t kPemBytesMax = 4u << 20;
 constexpr std::size_t kSecretBytesMax = 4u << 10;
-constexpr Duration kProofInterval = std::chrono::seconds(10);
+constexpr Duration kProofInterval = std::chrono::seconds(2);
 constexpr Duration kProofWarnEvery = std::chrono::minutes(5);
-constexpr std::uint64_t kProofRequestsMin = 50;
-constexpr double kProofShare = 0.05;    // of a mean prompt
-constexpr double kProofTokensMin = 64;  // below that nothing is lost by being wrong
 constexpr Duration kAskWarnEvery = std::chrono::minutes(1);
 constexpr Duration kEngineWatch = std::chrono::milliseconds(500);
 constexpr Duration kSurveyMax = std::chrono::seconds(3);
@@ -324,11 +321,9 @@ void PoolRun::watch_proofs() {
   const route::Snapshot snapshot = pool_->snapshot(0);
   for (const route::EngineProof& proof : snapshot.proofs) {
     const auto engine = pool_->engine(proof.engine);
-    if (!engine || proof.requests < kProofRequestsMin) continue;
-    const double mean_prompt = static_cast<double>(proof.prompt_tokens) / static_cast<double>(proof.requests);
-    const double allowed = std::max(kProofTokensMin, kProofShare * mean_prompt);
+    if (!engine) continue;
     Doubt& doubt = doubts_[proof.engine];
-    const bool differs = proof.absolute_error_tokens_recent > allowed;
+    const bool differs = proof.differs();
     registry_
         .gauge("warmpath_proof_differs", "1 while predicted and reported cached tokens differ lastingly.",
                {{"pool", name_}, {"engine", engine->info.name}})
@@ -341,7 +336,7 @@ void PoolRun::watch_proofs() {
                {{"pool", std::string_view(name_)},
                 {"engine", std::string_view(engine->info.name)},
                 {"error_tokens_recent", proof.absolute_error_tokens_recent},
-                {"allowed_tokens", allowed},
+                {"allowed_tokens", proof.allowed_tokens()},
                 {"remedy", std::string_view("run `warmpath doctor` against it, see docs/operations.md")}});
   }
   proof_timer_ = control_.after(kProofInterval, [this] { watch_proofs(); });

@@ -64,7 +64,8 @@ struct ProxyOptions {
   http::Limits limits;
   http::ClientTimeouts timeouts;
   http::ClientOptions client;
-  std::uint32_t engine_calls_max = 4'096;  // requests at one engine (one rank), all threads; more go elsewhere or get 429
+  std::uint32_t engine_calls_max =
+      4'096;  // requests at one engine (one rank), all threads; more go elsewhere or get 429
   api::RequestLimits request_limits;
   std::size_t encode_inline_bytes_max = 64u << 10;  // longer prompts go to an encode thread
   std::size_t encode_queue_max = 1'024;             // prompts waiting for one; beyond, they are routed without a chain

@@ -148,7 +148,10 @@ void Core::Impl::forward(InFlight& flight, Instant now, std::vector<Effect>& out
   ++flight.attempt;
   flight.engine = decision.engine;
   flight.tried.push_back(decision.engine);
-  flight.predicted_exactly = decision.exact;
+  // A request just routed promises blocks that no event told of yet, and would hide that the events never tell of them.
+  const schedule::Candidate& chosen = candidates[decision.candidate];
+  flight.predicted_exactly =
+      decision.exact && chosen.recent_blocks <= chosen.matched_blocks[static_cast<std::size_t>(blocks::Tier::kGpu)];
   flight.predicted_cached_tokens = decision.predicted_cached_tokens;
   books.forwarded(decision.engine, request.id, request.prompt_tokens,
                   request.prompt_tokens - decision.predicted_cached_tokens, now);
@@ -298,5 +301,12 @@ Snapshot Core::snapshot(Instant now, std::size_t decisions_max) const {
 const fleet::Fleet& Core::fleet() const { return impl_->books; }
 
 const schedule::Policy& Core::policy() const { return *impl_->options.policy; }
+
+double EngineProof::allowed_tokens() const {
+  constexpr double kLeast = 64;
+  constexpr double kShare = 0.05;
+  if (requests == 0) return kLeast;
+  return std::max(kLeast, kShare * static_cast<double>(prompt_tokens) / static_cast<double>(requests));
+}
 
 }  // namespace warmpath::route

@@ -131,7 +131,8 @@ struct CoreOptions {
   fleet::FleetOptions fleet;
 };
 
-// Predicted against reported, per engine: the proof on live traffic. Only exact predictions are in it.
+// Predicted against reported, per engine: the proof on live traffic. Only predictions that rest on
+// KV events are in it, none on requests just routed.
 struct EngineProof {
   EngineId engine;
   std::uint64_t requests = 0;  // finished with usage that told cached_tokens
@@ -140,6 +141,12 @@ struct EngineProof {
   std::uint64_t requests_equal = 0;
   std::uint64_t prompt_tokens = 0;
   double absolute_error_tokens_recent = 0;  // exponentially weighted over about 50 requests
+
+  // The recent error is beyond `allowed_tokens()`, judged from 50 requests on: prompts are not what the engine makes of
+  // them, or its events do not tell what it holds.
+  bool differs() const { return requests >= 50 && absolute_error_tokens_recent > allowed_tokens(); }
+  // A twentieth of a mean prompt; below 64 tokens nothing is lost by being wrong.
+  double allowed_tokens() const;
 };
 
 struct DecisionRecord {

@@ -73,6 +73,39 @@ TEST(CoreTest, GuessesDoNotEnterTheProof) {
   EXPECT_TRUE(pool.snapshot().proofs.empty());
 }
 
+TEST(CoreTest, WhatWasJustRoutedDoesNotEnterTheProof) {
+  Pool pool("precise", 1);
+  const auto ids = ids_of(1, 200);
+  pool.forwarded(1, ids);  // nothing held, nothing promised: a proof
+  EXPECT_EQ(pool.forwarded(2, ids).predicted_cached_tokens, 192u) << "promised by the first";
+  pool.step(Finished{RequestId(1), Usage{200, 5, 0}});
+  pool.step(Finished{RequestId(2), Usage{200, 5, 192}});
+  ASSERT_EQ(pool.snapshot().proofs.size(), 1u);
+  EXPECT_EQ(pool.snapshot().proofs[0].requests, 1u);
+  pool.store(EngineId(0), ids);  // the events tell as much as was promised
+  pool.forwarded(3, ids);
+  pool.step(Finished{RequestId(3), Usage{200, 5, 192}});
+  EXPECT_EQ(pool.snapshot().proofs[0].requests, 2u);
+  EXPECT_EQ(pool.snapshot().proofs[0].requests_equal, 2u);
+}
+
+TEST(CoreTest, ALastingDifferenceComesAndGoes) {
+  Pool pool("precise", 1);
+  std::uint64_t id = 0;
+  const auto ask = [&](std::uint64_t reported) {
+    ++id;
+    pool.forwarded(id, ids_of(static_cast<std::uint32_t>(id), 200));
+    pool.step(Finished{RequestId(id), Usage{200, 5, reported}});
+    return pool.snapshot().proofs.at(0);
+  };
+  for (int i = 0; i < 49; ++i) EXPECT_FALSE(ask(192).differs()) << "too few to tell";
+  EXPECT_TRUE(ask(192).differs());
+  EXPECT_DOUBLE_EQ(ask(192).allowed_tokens(), 64.0);
+  int equal = 0;
+  while (ask(0).differs()) ASSERT_LT(++equal, 100) << "it ends";
+  EXPECT_GT(equal, 20) << "not forgotten at once";
+}
+
 TEST(CoreTest, RequestsJustRoutedDrawTheirLike) {
   Pool pool("precise", 8);
   const auto ids = ids_of(1, 160);

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import unittest
 
-from harness import (BINARY, BLOCK, MODEL, MODEL_FOLDER, Case, Stream, chat, metric_sum, request, text_of, words)
+from harness import (BINARY, BLOCK, MODEL, MODEL_FOLDER, Case, Stream, chat, metric_sum, poll, request, text_of, words)
 
 
 def usage_of(answer):
@@ -45,6 +45,24 @@ class Chat(Case):
         usage = json.loads(events[-2])
         self.assertEqual(usage["choices"], [])
         self.assertEqual(usage["usage"]["completion_tokens"], 40)
+
+    def test_a_lasting_difference_warns_until_it_is_over(self):
+        """An engine whose template is another one holds what was asked, under other tokens than ours: no match, ever."""
+        engine = self.engine("--fault", "chat-template")
+        gateway = self.gateway([engine])
+        def differs():
+            page = request(gateway.admin, "GET", "/metrics").text
+            return metric_sum(page, "warmpath_proof_differs") if "warmpath_proof_differs" in page else None
+        for _ in range(2):
+            for i in range(40):
+                self.assertEqual(chat(gateway.address, words(i, 200), max_tokens=1).status, 200)
+            # What was routed a moment ago is taken as held, and proves nothing.
+            poll("the guesses are over", lambda: gateway.decisions(1)[0]["age_ms"] > 1000)
+        poll("it is seen", lambda: differs() == 1)
+        gateway.wait_event("cached_tokens_differ", engine=engine.url)
+        for i in range(150):  # nothing cached, nothing predicted: equal
+            self.assertEqual(chat(gateway.address, words(1000 + i, 200), max_tokens=1).status, 200)
+        poll("it is over", lambda: differs() == 0)
 
     def test_sequential_predictions_are_what_engines_report(self):
         gateway = self.gateway([self.engine(), self.engine()])
