@@ -29,8 +29,8 @@ std::string arms_table(const std::vector<Arm>& arms, const Prices& prices) {
     out += line;
   };
   add("%-17s %8s %6s %7s %19s %22s %8s %7s\n", "", "", "", "prefix", "prefill tokens", "TTFT ms", "output", "cost");
-  add("%-17s %8s %6s %7s %9s %9s %7s %7s %6s %8s %7s\n", "policy", "requests", "failed", "hits", "computed", "saved", "p50",
-      "p90", "p99", "tok/s", "per M");
+  add("%-17s %8s %6s %7s %9s %9s %7s %7s %6s %8s %7s\n", "policy", "requests", "failed", "hits", "computed", "saved",
+      "p50", "p90", "p99", "tok/s", "per M");
   for (const Arm& arm : arms) {
     add("%-17s %8llu %6llu %6.1f%% %9llu %9llu %7.0f %7.0f %6.0f %8.0f %7.2f\n", arm.policy.c_str(),
         static_cast<unsigned long long>(arm.requests), static_cast<unsigned long long>(arm.failed),

@@ -39,7 +39,8 @@ Result<blocks::HashMmItem> parse_item(std::string_view text) {
   const std::string_view place = text.substr(at + 1);
   const std::size_t plus = place.find('+');
   const auto offset = parse_u64(place.substr(0, plus));
-  const auto length = plus == std::string_view::npos ? std::optional<std::uint64_t>(1) : parse_u64(place.substr(plus + 1));
+  const auto length =
+      plus == std::string_view::npos ? std::optional<std::uint64_t>(1) : parse_u64(place.substr(plus + 1));
   if (!offset || !length || *length == 0) return fault;
   return blocks::HashMmItem{std::string(text.substr(0, at)), *offset, *length};
 }
@@ -57,8 +58,9 @@ std::string table_of(const blocks::HashOptions& options, const std::vector<block
     const std::size_t begin = i * options.block_tokens;
     const std::string tokens = std::to_string(begin) + ".." + std::to_string(begin + options.block_tokens - 1);
     const std::uint64_t event = blocks::event_hash(options.scheme, chain[i]).value();
-    const std::string hash = options.scheme == blocks::Scheme::kSglang ? std::to_string(static_cast<std::int64_t>(event))
-                                                                       : std::to_string(event);
+    const std::string hash = options.scheme == blocks::Scheme::kSglang
+                                 ? std::to_string(static_cast<std::int64_t>(event))
+                                 : std::to_string(event);
     char line[256];
     std::snprintf(line, sizeof line, "%5zu  %-17s  %-20s  %s\n", i, tokens.c_str(), hash.c_str(),
                   to_hex(chain[i].view()).c_str());

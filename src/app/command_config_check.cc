@@ -1,9 +1,9 @@
 #include <cstdio>
 
 #include "app/commands.h"
+#include "app/option_files.h"
 #include "config/config.h"
 #include "io/io.h"
-#include "schedule/schedule.h"
 
 namespace warmpath::app {
 
@@ -17,10 +17,8 @@ int run_config_check(std::span<const std::string> args) {
 
   const auto text = io::read_file(files[0], config::kConfigBytesMax);
   if (!text) return fail({ErrorKind::kInvalid, text.error().message});
-  config::AllowedNames allowed;
-  for (const schedule::Policy* policy : schedule::policies()) allowed.policies.push_back(policy->name());
   config::GatewayConfig config;
-  const auto faults = config::read_gateway_yaml(*text, files[0], allowed, config);
+  const auto faults = config::read_gateway_yaml(*text, files[0], config_checks(), config);
 
   std::string out;
   if (format == config::Format::kJson) {

@@ -49,11 +49,11 @@ std::string as_json(const std::vector<Arm>& arms, const DemoOptions& options, co
 
 std::string as_table(const std::vector<Arm>& arms, const DemoOptions& options, const Prices& prices) {
   char line[256];
-  std::snprintf(line, sizeof line,
-                "\n%u engines, %u tenants x %u conversations x %u turns, working set %.0f %% of the fleet's KV, seed %llu\n\n",
-                options.engines, options.conversations.tenants, options.conversations.conversations_per_tenant,
-                options.conversations.turns, 100 * working_set_share(options),
-                static_cast<unsigned long long>(options.seed));
+  std::snprintf(
+      line, sizeof line,
+      "\n%u engines, %u tenants x %u conversations x %u turns, working set %.0f %% of the fleet's KV, seed %llu\n\n",
+      options.engines, options.conversations.tenants, options.conversations.conversations_per_tenant,
+      options.conversations.turns, 100 * working_set_share(options), static_cast<unsigned long long>(options.seed));
   return line + arms_table(arms, prices);
 }
 
@@ -65,16 +65,18 @@ int run_demo(std::span<const std::string> args) {
   std::vector<std::string> policies;
   config::Format format = config::Format::kTable;
   config::Flags flags("demo", "a gateway, simulated engines and conversations: four policies compared");
-  flags.list("policy", "NAME", "only this policy; may be given several times (default: random, load, approximate, precise)",
-             &policies);
+  flags.list("policy", "NAME",
+             "only this policy; may be given several times (default: random, load, approximate, precise)", &policies);
   bool quick = false;
   flags.toggle("quick", "a fifth of the tenants and of the KV: half a minute, for a look or a build check", &quick);
   flags.number("engines", "N", "simulated engines", &options.engines, 1, 64);
   flags.number("blocks", "N", "KV blocks of each engine", &options.kv_blocks, 16, 1'000'000);
   flags.number("tenants", "N", "tenants, each with a system prompt", &options.conversations.tenants, 1, 10'000);
-  flags.number("conversations", "N", "conversations of each tenant", &options.conversations.conversations_per_tenant, 1, 10'000);
+  flags.number("conversations", "N", "conversations of each tenant", &options.conversations.conversations_per_tenant, 1,
+               10'000);
   flags.number("turns", "N", "turns of each conversation", &options.conversations.turns, 1, 100);
-  flags.real("rate", "R", "conversations begun per second of engine time", &options.conversations_per_second, 0.01, 1'000);
+  flags.real("rate", "R", "conversations begun per second of engine time", &options.conversations_per_second, 0.01,
+             1'000);
   flags.real("speed", "X", "how much faster than real time the engines run", &options.speed, 0.1, 1'000);
   flags.number("seed", "N", "the workload's seed, the same in every arm", &options.seed);
   flags.real("price-cached", "P", "price of a million cached prompt tokens", &prices.cached, 0, 1e9);
@@ -92,7 +94,8 @@ int run_demo(std::span<const std::string> args) {
     if (auto found = schedule::find_policy(policy); !found.ok()) return fail(found.error());
   }
   const TemporaryFolder folder;
-  if (!folder.made()) return fail({ErrorKind::kInternal, "no temporary folder can be made; set TMPDIR to one that is writable"});
+  if (!folder.made())
+    return fail({ErrorKind::kInternal, "no temporary folder can be made; set TMPDIR to one that is writable"});
   if (auto written = write_demo_model(folder.path()); !written.ok()) return fail(written.error());
 
   std::vector<Arm> arms;

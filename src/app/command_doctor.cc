@@ -6,6 +6,7 @@
 
 #include "app/commands.h"
 #include "app/model_folder.h"
+#include "app/option_files.h"
 #include "config/flags.h"
 #include "config/gateway_table.h"
 #include "doctor/doctor.h"
@@ -14,7 +15,6 @@
 namespace warmpath::app {
 namespace {
 
-constexpr std::size_t kPemBytesMax = 4u << 20;
 constexpr std::size_t kKeyBytesMax = 4u << 10;
 constexpr int kUnreachable = 2;
 
@@ -74,13 +74,7 @@ Result<doctor::Options> options_of(const Asked& a) {
                                          a.engine.kv->events, a.engine.kv->replay};
   }
   if (options.url.tls) {
-    std::optional<std::string> authority;
-    if (!a.engine.ca.empty()) {
-      auto pem = io::read_file(a.engine.ca, kPemBytesMax);
-      if (!pem.ok()) return pem.error();
-      authority = *std::move(pem);
-    }
-    auto context = io::TlsClientContext::create(authority);
+    auto context = read_tls_context(a.engine.ca);
     if (!context.ok()) return context.error();
     options.tls = *std::move(context);
   }

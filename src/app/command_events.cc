@@ -65,8 +65,8 @@ std::string line_of(const blocks::BlockStored& event) {
 }
 
 std::string line_of(const blocks::BlockRemoved& event) {
-  std::string line = "removed  " + hashes_text(event.block_hashes) + ", " +
-                     shown(event.medium.value_or("GPU (not said)"));
+  std::string line =
+      "removed  " + hashes_text(event.block_hashes) + ", " + shown(event.medium.value_or("GPU (not said)"));
   if (event.group_idx) line += ", group " + std::to_string(*event.group_idx);
   return line;
 }
@@ -113,13 +113,16 @@ int run_events_decode(std::span<const std::string> args) {
   std::vector<std::string> texts;
   config::Format format = config::Format::kTable;
   config::Flags flags("events decode", "shows what a KV-event payload of vLLM or SGLang says");
-  flags.list("hex", "BYTES", "one msgpack payload in hexadecimal, or several with white space between; - reads standard input",
-             &texts);
+  flags.list("hex", "BYTES",
+             "one msgpack payload in hexadecimal, or several with white space between; - reads standard input", &texts);
   flags.required("hex").format(&format);
-  flags.example("warmpath events decode --format json --hex 93cb41d954fc404000009181a474797065b0416c6c426c6f636b73436c656172656400",
-                "one batch with a clear");
-  flags.note("JSON is one object a line and payload. Hashes that came as bytes are hex strings, those that came as "
-             "integers unsigned integers.");
+  flags.example(
+      "warmpath events decode --format json --hex "
+      "93cb41d954fc404000009181a474797065b0416c6c426c6f636b73436c656172656400",
+      "one batch with a clear");
+  flags.note(
+      "JSON is one object a line and payload. Hashes that came as bytes are hex strings, those that came as "
+      "integers unsigned integers.");
   if (const auto code = flags.read(args)) return *code;
 
   const auto payloads = payloads_of(texts);

@@ -6,6 +6,7 @@
 #include "api/api.h"
 #include "app/commands.h"
 #include "app/model_folder.h"
+#include "app/option_files.h"
 #include "app/workload_flags.h"
 #include "config/flags.h"
 #include "io/io.h"
@@ -114,13 +115,7 @@ int run_load(std::span<const std::string> args) {
   options.stream = !wanted.whole;
   options.authorization = wanted.authorization;
   if (url->tls) {
-    std::optional<std::string> ca;
-    if (!wanted.ca.empty()) {
-      auto pem = io::read_file(wanted.ca, 1u << 20);
-      if (!pem.ok()) return fail(pem.error());
-      ca = std::move(pem).value();
-    }
-    auto tls = io::TlsClientContext::create(ca);
+    auto tls = read_tls_context(wanted.ca);
     if (!tls.ok()) return fail(tls.error());
     options.tls = std::move(tls).value();
   }

@@ -7,9 +7,9 @@
 #include "app/commands.h"
 #include "app/gateway.h"
 #include "app/log.h"
+#include "app/option_files.h"
 #include "config/gateway_table.h"
 #include "io/io.h"
-#include "schedule/schedule.h"
 
 namespace warmpath::app {
 namespace {
@@ -60,9 +60,7 @@ int run_until_ended(Gateway& gateway, const config::GatewayConfig& config, io::L
 }  // namespace
 
 int run_serve(std::span<const std::string> args) {
-  config::AllowedNames allowed;
-  for (const schedule::Policy* policy : schedule::policies()) allowed.policies.push_back(policy->name());
-  config::GatewayFlags gateway_flags(allowed);
+  config::GatewayFlags gateway_flags(config_checks());
   config::Flags flags("serve", "the gateway: sends every request to the engine that holds its prefix");
   gateway_flags.add_to(flags);
   flags.example("warmpath serve --engine http://10.0.0.7:8000 --engine http://10.0.0.8:8000 --tokenizer ./Qwen3-32B",

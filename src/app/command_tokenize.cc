@@ -98,13 +98,15 @@ int run_tokenize(std::span<const std::string> args) {
   flags.toggle("no-special-tokens", "do not add the tokens that the tokenizer puts around a text",
                &options.no_special_tokens);
   flags.toggle("chat", "the input is a chat-completions body: render it by the model's template", &options.chat);
-  flags.custom("now", "DATE", "local date, or date and time, for templates that print it",
-               [&](std::string_view text) -> Result<void> {
-                 auto seconds = parse_date(text);
-                 if (!seconds.ok()) return seconds.error();
-                 options.now = *seconds;
-                 return {};
-               }, "the clock's");
+  flags.custom(
+      "now", "DATE", "local date, or date and time, for templates that print it",
+      [&](std::string_view text) -> Result<void> {
+        auto seconds = parse_date(text);
+        if (!seconds.ok()) return seconds.error();
+        options.now = *seconds;
+        return {};
+      },
+      "the clock's");
   flags.format(&options.format);
   flags.example("printf 'hello world' | warmpath tokenize --tokenizer models/qwen3 --format json", "ids of a text");
   flags.example("warmpath tokenize --tokenizer models/llama3 --chat --now 2026-11-23 <body.json", "ids of a chat");

@@ -15,9 +15,9 @@ namespace warmpath::app {
 struct DemoOptions {
   std::vector<std::string> policies = {"random", "load", "approximate", "precise"};
   std::uint32_t engines = 4;
-  std::uint64_t kv_blocks = 5'500;      // of each engine
+  std::uint64_t kv_blocks = 5'500;  // of each engine
   std::uint32_t block_tokens = 16;
-  double speed = 4;                     // of the engines' clock
+  double speed = 4;                      // of the engines' clock
   double conversations_per_second = 20;  // engine time
   workload::MultiTurn conversations{.tenants = 50,
                                     .conversations_per_tenant = 3,

@@ -24,7 +24,7 @@ Result<std::optional<std::string>> read_if_there(const std::string& path) {
 // What to do when tokenizer.json is not there.
 Error no_tokenizer(const std::string& folder) {
   if (!io::file_exists(folder)) {
-    return {ErrorKind::kNotFound, folder + ": no such folder; --tokenizer names a model's folder with tokenizer.json"};
+    return {ErrorKind::kNotFound, folder + ": no such folder; the tokenizer is a model's folder with tokenizer.json"};
   }
   for (const char* other : {"tekken.json", "tokenizer.model", "vocab.json", "spiece.model"}) {
     if (io::file_exists(folder + "/" + other)) {
@@ -44,6 +44,11 @@ Result<std::string> template_in_json(const std::string& path, const std::string&
 }
 
 }  // namespace
+
+Result<void> find_model_folder(const std::string& folder) {
+  if (!io::file_exists(folder + "/tokenizer.json")) return no_tokenizer(folder);
+  return {};
+}
 
 Result<tokens::ModelFiles> read_model_folder(const std::string& folder) {
   tokens::ModelFiles files;

@@ -15,6 +15,9 @@ namespace warmpath::app {
 // others 16 MB each.
 Result<tokens::ModelFiles> read_model_folder(const std::string& folder);
 
+// Whether there is a tokenizer.json, with the same errors; it is not opened.
+Result<void> find_model_folder(const std::string& folder);
+
 // Prompts that an engine makes of this model in another way than by tokenizer.json and the template, one sentence each:
 // chats rendered in code, Mistral's own tokenizer, media. For the log at start; empty for most models.
 std::vector<std::string> inexact_prompts(const tokens::ModelFiles& files, const tokens::Tokenizer& tokenizer,

@@ -4,6 +4,7 @@
 #include <random>
 
 #include "app/model_folder.h"
+#include "app/option_files.h"
 #include "io/files.h"
 
 namespace warmpath::app {
@@ -11,8 +12,6 @@ namespace {
 
 // Divides every block size that engines use: where none has told its own, any engine can still be matched.
 constexpr std::uint32_t kBlockTokensDefault = 16;
-constexpr std::size_t kPemBytesMax = 4u << 20;
-constexpr std::size_t kSecretBytesMax = 4u << 10;
 constexpr Duration kProofInterval = std::chrono::seconds(2);
 constexpr Duration kProofWarnEvery = std::chrono::minutes(5);
 constexpr Duration kAskWarnEvery = std::chrono::minutes(1);
@@ -57,7 +56,7 @@ Result<void> PoolRun::load(std::string name) {
     policy_ = *schedule::find_policy("approximate");
     mode_ = "approximate: " + std::string((*policy)->name()) + " needs the model's tokenizer (--tokenizer DIR)";
   }
-  auto key = secret();
+  auto key = config_.secret_file.empty() ? Result<std::uint64_t>(random_bits()) : read_secret(config_.secret_file);
   if (!key.ok()) return key.error();
   secret_ = *key;
   if (auto engines = load_engines(); !engines.ok()) return engines;
@@ -94,32 +93,13 @@ Result<void> PoolRun::load_engines() {
                               engine.kv->events, engine.kv->replay};
     }
     if (url->tls) {
-      std::optional<std::string> authority;
-      if (!engine.ca.empty()) {
-        auto pem = io::read_file(engine.ca, kPemBytesMax);
-        if (!pem.ok()) return pem.error();
-        authority = std::move(pem).value();
-      }
-      auto context = io::TlsClientContext::create(authority);
+      auto context = read_tls_context(engine.ca);
       if (!context.ok()) return context.error();
       address.tls = std::move(context).value();
     }
     engines_.push_back(std::move(address));
   }
   return {};
-}
-
-Result<std::uint64_t> PoolRun::secret() const {
-  if (config_.secret_file.empty()) return random_bits();
-  auto text = io::read_file(config_.secret_file, kSecretBytesMax);
-  if (!text.ok()) return text.error();
-  const std::string_view key = trim(*text);
-  constexpr std::size_t kLeast = 16;
-  if (key.size() < kLeast) {
-    return Error{ErrorKind::kInvalid,
-                 config_.secret_file + ": at least 16 characters are needed, there are " + std::to_string(key.size())};
-  }
-  return RandomStream(stable_hash(key), "pool.secret").next();
 }
 
 void PoolRun::start() {

@@ -41,7 +41,6 @@ class PoolRun final : public ingest::Sink {
           observe::Registry& registry, Log* log);
   Result<void> load(std::string name);
   Result<void> load_engines();
-  Result<std::uint64_t> secret() const;
   // After the survey of block sizes, where one is needed.
   void start_with(std::uint32_t block_tokens);
   void start_brain(std::uint32_t block_tokens);

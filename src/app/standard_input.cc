@@ -15,7 +15,8 @@ Result<std::string> read_standard_input(std::size_t bytes_max) {
     if (got < 0) return Error{ErrorKind::kInternal, "standard input cannot be read"};
     if (got == 0) return text;
     if (text.size() + static_cast<std::size_t>(got) > bytes_max) {
-      return Error{ErrorKind::kTooLarge, "standard input is above the limit of " + std::to_string(bytes_max) + " bytes"};
+      return Error{ErrorKind::kTooLarge,
+                   "standard input is above the limit of " + std::to_string(bytes_max) + " bytes"};
     }
     text.append(buffer, static_cast<std::size_t>(got));
   }

@@ -9,6 +9,7 @@ namespace warmpath::config {
 namespace {
 
 struct Check {
+  const Checks& checks;
   const Places& places;
   std::vector<Fault>& faults;
 
@@ -26,6 +27,11 @@ struct Check {
     return std::any_of(faults.begin(), faults.end(), [&](const Fault& f) { return f.key == key; });
   }
 
+  void file(std::string_view option, const std::string& path, const std::string& key) {
+    if (path.empty() || !checks.path_fault) return;
+    if (std::string why = checks.path_fault(option, path); !why.empty()) fault(key, std::move(why));
+  }
+
   void engine(const EngineConfig& engine, const std::string& path, std::map<std::string, std::string>& urls) {
     if (engine.url.empty()) {
       if (!already(path)) fault(path, "url is missing: http://HOST:PORT or https://HOST:PORT");
@@ -35,6 +41,7 @@ struct Check {
     if (!engine.ca.empty() && engine.url.starts_with("http://")) {
       fault(path, "ca is for https engines, and the URL is " + engine.url);
     }
+    file("ca", engine.ca, path + ".ca");
     if (engine.kv && engine.kv->events.empty() && !already(path + ".kv"))
       fault(path, "replay needs kv: the address of the events themselves");
     if (engine.kv && engine.dp > 1) {
@@ -59,6 +66,8 @@ struct Check {
         fault(path, "the name '" + name + "' already belongs to " + at->second);
       }
     }
+    file("tokenizer", pool.tokenizer, path + ".tokenizer");
+    file("secret_file", pool.secret_file, path + ".secret_file");
     if (pool.block_tokens % 16 != 0) fault(path + ".block_tokens", "takes 0 or a multiple of 16");
     std::map<std::string, std::string> urls;
     for (std::size_t i = 0; i < pool.engines.size(); ++i) {
@@ -85,8 +94,9 @@ void append_table(std::string& out, std::span<const Row<Owner>> rows) {
 
 }  // namespace
 
-void check_gateway(const GatewayConfig& config, const Places& places, std::vector<Fault>& faults) {
-  Check check{places, faults};
+void check_gateway(const GatewayConfig& config, const Checks& checks, const Places& places,
+                   std::vector<Fault>& faults) {
+  Check check{checks, places, faults};
   if (config.listen == config.admin_listen && !config.listen.ends_with(":0")) {
     check.fault("admin_listen",
                 "is the same address as listen, " + config.listen + "; the two listeners need one each");

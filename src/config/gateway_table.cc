@@ -13,6 +13,7 @@ namespace {
 
 constexpr std::size_t kPoolsMax = 256;
 constexpr std::size_t kEnginesMax = 4'096;  // a pool
+constexpr std::size_t kEngineFaultBytesMax = 2'048;
 
 // Lines of the keys a file named; a key that is not there answers with its nearest parent's.
 class FilePlaces final : public Places {
@@ -35,7 +36,7 @@ class FilePlaces final : public Places {
 
 struct Reader {
   std::string_view file;
-  const AllowedNames& allowed;
+  const Checks& checks;
   FilePlaces& places;
   std::vector<Fault>& faults;
 
@@ -50,7 +51,7 @@ struct Reader {
       if (value.kind != YamlItem::Kind::kText) {
         return fault(value.line, path, "takes " + allowed_text(rule) + ", not " + std::string(kind_name(value.kind)));
       }
-      if (auto done = set_field(rule, row.field(owner), value.text, allowed); !done) {
+      if (auto done = set_field(rule, row.field(owner), value.text, checks); !done) {
         fault(value.line, path, done.error().message);
       }
     };
@@ -173,21 +174,21 @@ void bound(std::vector<Fault>& faults) {
 }
 
 // False when the text could not be read as a tree at all.
-bool read_into(std::string_view text, std::string_view file, const AllowedNames& allowed, FilePlaces& places,
+bool read_into(std::string_view text, std::string_view file, const Checks& checks, FilePlaces& places,
                GatewayConfig& out, std::vector<Fault>& faults) {
   const YamlItem root = read_yaml(text, file, faults);
   if (!faults.empty()) return false;
-  Reader{file, allowed, places, faults}.gateway(root, out);
+  Reader{file, checks, places, faults}.gateway(root, out);
   return true;
 }
 
 }  // namespace
 
-std::vector<Fault> read_gateway_yaml(std::string_view text, std::string_view file, const AllowedNames& allowed,
+std::vector<Fault> read_gateway_yaml(std::string_view text, std::string_view file, const Checks& checks,
                                      GatewayConfig& out) {
   std::vector<Fault> faults;
   FilePlaces places(file);
-  if (read_into(text, file, allowed, places, out, faults)) check_gateway(out, places, faults);
+  if (read_into(text, file, checks, places, out, faults)) check_gateway(out, checks, places, faults);
   bound(faults);
   return faults;
 }
@@ -196,6 +197,10 @@ Result<EngineConfig> parse_engine(std::string_view text) {
   EngineConfig engine;
   const auto parts = split(text, ',');
   std::vector<std::string_view> seen;
+  std::string faults;  // of all parts
+  const auto fault = [&faults](const std::string& message) {
+    faults.append(faults.empty() ? "" : "; ").append(message);
+  };
   for (std::size_t i = 0; i < parts.size(); ++i) {
     const auto equals = parts[i].find('=');
     const std::string_view key = i == 0 ? "url" : parts[i].substr(0, equals);
@@ -205,22 +210,26 @@ Result<EngineConfig> parse_engine(std::string_view text) {
     const auto row = std::find_if(rows.begin(), rows.end(), [&](const auto& r) { return r.key == key; });
     if (row == rows.end() || (i > 0 && key == "url")) {
       constexpr std::array<std::string_view, 5> kKeys = {"kv", "replay", "dp", "ca", "adapters"};
-      std::string message = "'" + std::string(parts[i]) +
+      std::string message = "'" + std::string(parts[i].substr(0, 80)) +
                             "' is no part of an engine: URL[,kv=…][,replay=…][,dp=N][,ca=FILE][,adapters=A+B]";
-      if (const auto near = nearest_name(key, kKeys)) message += "; did you mean '" + std::string(*near) + "='?";
-      return Error{ErrorKind::kInvalid, std::move(message)};
-    }
-    if (std::find(seen.begin(), seen.end(), key) != seen.end()) {
-      return Error{ErrorKind::kInvalid, std::string(key) + "= is given twice for one engine"};
-    }
-    seen.push_back(key);
-    const auto values = row->kind == Kind::kList ? split(value, '+') : std::vector<std::string_view>{value};
-    for (const std::string_view one : values) {
-      if (auto done = set_field(rule_of(*row), row->field(engine), one, {}); !done) {
-        return Error{ErrorKind::kInvalid, std::string(key) + " " + done.error().message};
+      if (const auto near = nearest_name(key.substr(0, 80), kKeys)) {
+        message += ", did you mean '" + std::string(*near) + "='?";
+      }
+      fault(message);
+    } else if (std::find(seen.begin(), seen.end(), key) != seen.end()) {
+      fault(std::string(key) + "= is given twice for one engine");
+    } else {
+      seen.push_back(key);
+      const auto values = row->kind == Kind::kList ? split(value, '+') : std::vector<std::string_view>{value};
+      for (const std::string_view one : values) {
+        if (auto done = set_field(rule_of(*row), row->field(engine), one, {}); !done) {
+          fault(std::string(key) + " " + done.error().message);
+        }
       }
     }
+    if (faults.size() > kEngineFaultBytesMax) break;
   }
+  if (!faults.empty()) return Error{ErrorKind::kInvalid, std::move(faults)};
   return engine;
 }
 
@@ -254,14 +263,14 @@ std::vector<FlagRow> flag_rows() {
 constexpr std::size_t kEngineRow = ~std::size_t{0};
 
 // Tries a value on a fresh configuration, so that a flag's fault shows at once.
-Result<void> apply(std::size_t row, std::string_view value, const AllowedNames& allowed, GatewayConfig& config,
+Result<void> apply(std::size_t row, std::string_view value, const Checks& checks, GatewayConfig& config,
                    PoolConfig& pool) {
   if (row < gateway_rows().size()) {
     const auto& r = gateway_rows()[row];
-    return set_field(rule_of(r), r.field(config), value, allowed);
+    return set_field(rule_of(r), r.field(config), value, checks);
   }
   const auto& r = pool_rows()[row - gateway_rows().size()];
-  return set_field(rule_of(r), r.field(pool), value, allowed);
+  return set_field(rule_of(r), r.field(pool), value, checks);
 }
 
 class FlagPlaces final : public Places {
@@ -278,7 +287,7 @@ class FlagPlaces final : public Places {
 
 }  // namespace
 
-GatewayFlags::GatewayFlags(AllowedNames allowed) : allowed_(std::move(allowed)) {}
+GatewayFlags::GatewayFlags(Checks checks) : checks_(std::move(checks)) {}
 
 void GatewayFlags::add_to(Flags& flags) {
   flags.text("config", "FILE", "YAML file with the same options and more (docs/config.md); flags win", &config_file_);
@@ -297,7 +306,7 @@ void GatewayFlags::add_to(Flags& flags) {
     auto read = [this, i](std::string_view value) -> Result<void> {
       GatewayConfig config;
       PoolConfig pool;
-      if (auto done = apply(i, value, allowed_, config, pool); !done) return done;
+      if (auto done = apply(i, value, checks_, config, pool); !done) return done;
       given_.push_back({i, std::string(value)});
       return {};
     };
@@ -317,7 +326,7 @@ std::vector<Fault> GatewayFlags::finish(const ReadFile& read_file, GatewayConfig
   if (!config_file_.empty()) {
     auto text = read_file(config_file_);
     if (!text) return {{"command line", 0, "--config", text.error().message}};
-    if (!read_into(*text, config_file_, allowed_, file_places, out, faults)) {
+    if (!read_into(*text, config_file_, checks_, file_places, out, faults)) {
       bound(faults);
       return faults;
     }
@@ -340,11 +349,11 @@ std::vector<Fault> GatewayFlags::finish(const ReadFile& read_file, GatewayConfig
     }
     PoolConfig unused;
     PoolConfig& pool = out.pools.empty() ? unused : out.pools[0];
-    if (auto done = apply(given.row, given.value, allowed_, out, pool); !done) {
+    if (auto done = apply(given.row, given.value, checks_, out, pool); !done) {
       faults.push_back({"command line", 0, given.value, done.error().message});
     }
   }
-  check_gateway(out, FlagPlaces(file_places), faults);
+  check_gateway(out, checks_, FlagPlaces(file_places), faults);
   bound(faults);
   return faults;
 }

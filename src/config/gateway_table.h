@@ -1,14 +1,14 @@
 // The option table of the gateway: one row an option, from which YAML reading, flags, help and docs/config.md follow.
 //
 //   GatewayConfig config;
-//   GatewayFlags gateway(allowed);
+//   GatewayFlags gateway(checks);
 //   config::Flags flags("serve", "the gateway");
 //   gateway.add_to(flags);
 //   if (const auto code = flags.read(args)) return *code;
 //   auto faults = gateway.finish(read_file, config);   // reads --config FILE, then the flags on top
 //   if (!faults.empty()) { … to_text(faults) …; return 2; }
 //
-// Thread rule: one owner. Nothing here opens a file: reading is handed in.
+// Thread rule: one owner. Nothing here opens a file: reading and looking are handed in.
 #pragma once
 
 #include <functional>
@@ -29,24 +29,28 @@ constexpr std::size_t kConfigDepthMax = 16;       // nesting in YAML
 constexpr std::size_t kConfigValuesMax = 20'000;  // scalars, lists and maps in a file; aliases are refused
 constexpr std::size_t kFaultsMax = 100;           // after these, one line says how many more
 
-// Names that other rooms know and config only checks.
-struct AllowedNames {
+// What other rooms know and config only checks.
+struct Checks {
   std::vector<std::string_view> policies;  // schedule's list; empty: any
+  // Why the file or folder that an option names cannot be used ("tokenizer", "secret_file", "ca"); empty: it can.
+  // Unset: files are not looked at.
+  std::function<std::string(std::string_view option, const std::string& path)> path_fault{};
 };
 
 // Reads one YAML text into `out` (defaults for what it does not name). Returns all faults; then `out` is not to be
 // used. `file` is only a name for messages. Never throws; hostile text costs at most the limits above.
-std::vector<Fault> read_gateway_yaml(std::string_view text, std::string_view file, const AllowedNames& allowed,
+std::vector<Fault> read_gateway_yaml(std::string_view text, std::string_view file, const Checks& checks,
                                      GatewayConfig& out);
 
-// "URL[,kv=tcp://…|kv=bind:tcp://…][,replay=tcp://…][,dp=N][,ca=FILE][,adapters=A+B]". kInvalid names the part.
+// "URL[,kv=tcp://…|kv=bind:tcp://…][,replay=tcp://…][,dp=N][,ca=FILE][,adapters=A+B]". kInvalid names
+// every part that is wrong.
 Result<EngineConfig> parse_engine(std::string_view text);
 
 // The flags of `serve`: --config and one flag for each row that has one; a pool's flags describe the single pool of a
 // gateway without a file, or change the file's only pool.
 class GatewayFlags {
  public:
-  explicit GatewayFlags(AllowedNames allowed);
+  explicit GatewayFlags(Checks checks);
   void add_to(Flags& flags);
 
   using ReadFile = std::function<Result<std::string>(const std::string& path)>;
@@ -54,7 +58,7 @@ class GatewayFlags {
   std::vector<Fault> finish(const ReadFile& read_file, GatewayConfig& out);
 
  private:
-  AllowedNames allowed_;
+  Checks checks_;
   std::string config_file_;
   struct Given {
     std::size_t row = 0;  // in the table

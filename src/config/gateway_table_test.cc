@@ -13,7 +13,7 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
-const AllowedNames kAllowed = {{"random", "load", "approximate", "precise"}};
+const Checks kAllowed = {{"random", "load", "approximate", "precise"}};
 
 std::string faults_of(std::string_view yaml) {
   GatewayConfig config;
@@ -119,7 +119,7 @@ pools:
 whatever: 1
 )"),
             R"(w.yaml:1: lisen: there is no such option; did you mean 'listen'?
-w.yaml:2: admin_listen: takes HOST:PORT or [IPV6]:PORT with a port from 0 to 65535, not '8081'
+w.yaml:2: admin_listen: takes HOST:PORT or [IPV6]:PORT with a port from 0 to 65535 (all interfaces: 0.0.0.0 or [::]), not '8081'
 w.yaml:3: drain: takes a time (500ms, 30s, 2m) from 0 to 24h, not '30'
 w.yaml:4: attempts_max: takes a whole number from 1 to 16, not '99'
 w.yaml:5: include_usage: takes true or false, not 'yes'
@@ -198,6 +198,36 @@ TEST(ParseEngine, SaysWhichPartIsWrong) {
   EXPECT_THAT(message("http://a,kv=tcp://*:5557"), HasSubstr("kv takes tcp://HOST:PORT, or bind:"));
   EXPECT_THAT(message("http://a,replay=bind:tcp://*:5558"), HasSubstr("replay takes tcp://HOST:PORT, not"));
   EXPECT_THAT(message("http://a,kv"), HasSubstr("kv takes"));
+  EXPECT_THAT(message("http://a:0"), HasSubstr("url takes")) << "there is no port 0 to connect to";
+  EXPECT_THAT(message("http://a:1,kv=tcp://a:0"), HasSubstr("kv takes"));
+  const std::string all = message("http://a:1,foo=3,dp=a,kv=x");
+  for (const char* part : {"'foo=3' is no part", "dp takes", "kv takes"}) EXPECT_THAT(all, HasSubstr(part));
+  std::string many = "http://a:1";
+  for (int i = 0; i < 100'000; ++i) many += ",x";
+  EXPECT_LT(message(many).size(), 4'096u);
+}
+
+TEST(GatewayYaml, FilesThatCannotBeUsedAreFaultsLikeOthers) {
+  constexpr std::string_view kFiles =
+      "pools:\n"
+      "- model: a\n  tokenizer: /t1\n  secret_file: /s1\n  engines:\n  - url: https://a:1\n    ca: /c1\n"
+      "- model: b\n  tokenizer: /good\n  drain: 1\n  engines: ['https://b:1,ca=/c2']\n";
+  Checks checks = kAllowed;
+  std::vector<std::string> asked;
+  checks.path_fault = [&](std::string_view option, const std::string& path) {
+    asked.push_back(std::string(option) + " " + path);
+    return path == "/good" ? std::string() : path + ": no such file";
+  };
+  GatewayConfig c;
+  const std::string faults = to_text(read_gateway_yaml(kFiles, "w.yaml", checks, c));
+  for (const char* fault :
+       {"w.yaml:3: pools[0].tokenizer: /t1: no such file\n", "w.yaml:4: pools[0].secret_file: /s1: no such file\n",
+        "w.yaml:7: pools[0].engines[0].ca: /c1: no such file\n", "w.yaml:10: pools[1].drain: there is no such option",
+        "w.yaml:11: pools[1].engines[0].ca: /c2: no such file\n"}) {
+    EXPECT_THAT(faults, HasSubstr(fault));
+  }
+  EXPECT_THAT(asked, ::testing::UnorderedElementsAre("tokenizer /t1", "secret_file /s1", "ca /c1", "tokenizer /good",
+                                                     "ca /c2"));
 }
 
 // Reads `args` and the one file w.yaml; faults of both kinds together.

@@ -64,7 +64,7 @@ Rule rule_of(const Row<Owner>& row) {
 }
 
 // Reads `text` into `field`; a list is appended to. kInvalid: "takes …, not '…'".
-Result<void> set_field(const Rule& rule, const Field& field, std::string_view text, const AllowedNames& allowed);
+Result<void> set_field(const Rule& rule, const Field& field, std::string_view text, const Checks& checks);
 // The value as a user would write it; "" when unset.
 std::string field_text(const Rule& rule, const Field& field);
 // "1 to 64", "http://HOST:PORT or https://…", for messages and docs.
@@ -81,6 +81,6 @@ class Places {
   virtual ~Places() = default;
   virtual Place of(std::string_view key) const = 0;
 };
-void check_gateway(const GatewayConfig& config, const Places& places, std::vector<Fault>& faults);
+void check_gateway(const GatewayConfig& config, const Checks& checks, const Places& places, std::vector<Fault>& faults);
 
 }  // namespace warmpath::config

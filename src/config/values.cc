@@ -15,19 +15,19 @@ Error refused(const Rule& rule, std::string_view text) {
   return {ErrorKind::kInvalid, "takes " + allowed_text(rule) + ", not '" + shown + "'"};
 }
 
-bool is_port(std::string_view text) {
+bool is_port(std::string_view text, std::uint64_t least) {
   const auto port = parse_u64(text);
-  return port && *port <= 65'535;
+  return port && *port >= least && *port <= 65'535;
 }
 
 bool is_host(std::string_view text) {
   return !text.empty() && text.find_first_of(" \t/@?#[]:,'\"\\") == std::string_view::npos;
 }
 
-// HOST:PORT or [v6]:PORT.
-bool is_host_port(std::string_view text) {
+// HOST:PORT or [v6]:PORT. Port 0 is one to listen at, none to connect to.
+bool is_host_port(std::string_view text, std::uint64_t port_min) {
   const auto colon = text.rfind(':');
-  if (colon == std::string_view::npos || !is_port(text.substr(colon + 1))) return false;
+  if (colon == std::string_view::npos || !is_port(text.substr(colon + 1), port_min)) return false;
   const std::string_view host = text.substr(0, colon);
   if (host.starts_with('[')) {
     return host.size() > 3 && host.ends_with(']') &&
@@ -40,14 +40,14 @@ bool is_url(std::string_view text) {
   for (const std::string_view scheme : {"http://", "https://"}) {
     if (!text.starts_with(scheme)) continue;
     const std::string_view rest = text.substr(scheme.size());
-    return is_host_port(rest) || is_host(rest);
+    return is_host_port(rest, 1) || is_host(rest);
   }
   return false;
 }
 
 bool is_zmq_address(std::string_view text) {
   constexpr std::string_view kTcp = "tcp://";
-  return text.starts_with(kTcp) && is_host_port(text.substr(kTcp.size()));
+  return text.starts_with(kTcp) && is_host_port(text.substr(kTcp.size()), 1);
 }
 
 bool is_clean(std::string_view text) {
@@ -131,7 +131,7 @@ Result<void> set_kv(const Rule& rule, const Field& field, std::string_view text)
 
 }  // namespace
 
-Result<void> set_field(const Rule& rule, const Field& field, std::string_view text, const AllowedNames& allowed) {
+Result<void> set_field(const Rule& rule, const Field& field, std::string_view text, const Checks& checks) {
   switch (rule.kind) {
     case Kind::kNumber: return set_number(rule, field, text);
     case Kind::kSize: return set_size(rule, field, text);
@@ -148,12 +148,12 @@ Result<void> set_field(const Rule& rule, const Field& field, std::string_view te
       as<std::vector<std::string>>(field).emplace_back(text);
       return {};
     case Kind::kPolicy:
-      if (!allowed.policies.empty()) {
-        if (auto found = one_of(allowed.policies, text); !found) return found;
+      if (!checks.policies.empty()) {
+        if (auto found = one_of(checks.policies, text); !found) return found;
       }
       break;
     case Kind::kAddress:
-      if (!is_host_port(text)) return refused(rule, text);
+      if (!is_host_port(text, 0) || text.starts_with('*')) return refused(rule, text);
       break;
     case Kind::kUrl:
       if (text.ends_with('/')) text.remove_suffix(1);
@@ -216,7 +216,8 @@ std::string allowed_text(const Rule& rule) {
       return "a time (500ms, 30s, 2m) from " + duration_text(std::chrono::milliseconds(rule.min)) + " to " +
              duration_text(std::chrono::milliseconds(rule.max));
     case Kind::kSwitch: return "true or false";
-    case Kind::kAddress: return "HOST:PORT or [IPV6]:PORT with a port from 0 to 65535";
+    case Kind::kAddress:
+      return "HOST:PORT or [IPV6]:PORT with a port from 0 to 65535 (all interfaces: 0.0.0.0 or [::])";
     case Kind::kUrl: return "http://HOST:PORT or https://HOST:PORT without a path";
     case Kind::kKvEvents: return "tcp://HOST:PORT, or bind:tcp://HOST:PORT for an engine that dials out";
     case Kind::kKvReplay: return "tcp://HOST:PORT";

@@ -152,6 +152,34 @@ class BadStarts(Case):
                 self.assertIn(inside, said)
             self.assertNotIn("AddressSanitizer", said)
 
+    def test_files_that_a_config_names_are_among_its_faults(self):
+        folder = self.folder()
+        path, short, text = (os.path.join(folder, name) for name in ("gateway.yaml", "short", "text.pem"))
+        for name, content in ((short, "too short\n"), (text, "no certificate\n"), (path, f"""pools:
+  - model: a
+    tokenizer: /no/such/folder
+    secret_file: {short}
+    engines: ["http://127.0.0.1:0"]
+  - model: b
+    tokenizer: {folder}
+    secret_file: /no/such/secret
+    engines: ["https://localhost:1,ca={text}"]
+""")):
+            with open(name, "w", encoding="utf-8") as out:
+                out.write(content)
+        for args in (("serve", "--config", path), ("config", "check", path)):
+            process = self.process(*args)
+            code = process.wait()
+            said = "\n".join(process.err + process.out)
+            self.assertEqual(code, 2, said)
+            for inside in (f"{path}:3: pools[0].tokenizer: /no/such/folder: no such folder",
+                           f"{path}:4: pools[0].secret_file: {short}: at least 16 characters", f"{path}:5: pools[0].engines",
+                           f"{path}:7: pools[1].tokenizer: {folder}/tokenizer.json: no such file",
+                           f"{path}:8: pools[1].secret_file: /no/such/secret: no such file",
+                           f"{path}:9: pools[1].engines[0].ca: {text}: no PEM certificate"):
+                self.assertIn(inside, said)
+            self.assertNotIn("too short", said)
+
     def test_bad_flags(self):
         for args, inside in ((("serve",), "engine"), (("serve", "--engine", "nonsense"), "nonsense"),
                              (("serve", "--engine", "http://a:1", "--polcy", "load"), "--policy"),
