@@ -18,7 +18,7 @@ struct Arm {
   std::uint64_t prefill_tokens_computed = 0;
   std::uint64_t prefill_tokens_saved = 0;
   double ttft_ms_p50 = 0, ttft_ms_p90 = 0, ttft_ms_p99 = 0;  // engine time
-  double output_tokens_per_s = 0;                            // engine time
+  double output_tokens_per_s = 0;                            // in engine time; demo: by the clock, times the speed
 };
 
 // Of a million prompt tokens, in whatever currency.

@@ -25,8 +25,11 @@
 #include <string_view>
 
 #include "base/base.h"
+#include "config/flags.h"
 
 namespace warmpath::app {
+
+using config::print;
 
 struct Command {
   std::string_view name;     // "tokenize", "events decode"
@@ -42,8 +45,6 @@ int run_app(std::span<const std::string> args);
 
 // One "warmpath: …" line on stderr; returns 1, or 2 when the fault is in what the user gave (kInvalid, kConflict …).
 int fail(const Error& error);
-// Writes to stdout and flushes; false when nobody reads any more or the disk is full.
-bool print(std::string_view text);
 
 int run_blocks(std::span<const std::string> args);
 int run_completion(std::span<const std::string> args);

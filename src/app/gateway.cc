@@ -165,6 +165,9 @@ class GatewayImpl final : public Gateway {
       if (name.empty() && model && !model->empty() && pool->pool().resolve(*model)) return pool.get();
       names += (names.empty() ? "" : ", ") + pool->name();
     }
+    if (name.empty() && model && !model->empty()) {
+      return Error{ErrorKind::kNotFound, "no pool serves the model '" + *model + "'; there are " + names};
+    }
     if (name.empty()) return Error{ErrorKind::kInvalid, "`pool` is missing; there are " + names};
     return Error{ErrorKind::kNotFound, "no such pool; there are " + names};
   }

@@ -221,7 +221,8 @@ TEST(Gateway, ADrainThatTakesTooLongEnds) {
   EXPECT_EQ(how, Gateway::Drained::kTimeout);
   run.gateway.reset();
   ASSERT_TRUE(call->wait_end());
-  EXPECT_NE(call->failure(), "");
+  EXPECT_EQ(call->failure(), "");
+  EXPECT_EQ(call->status(), 503);
 }
 
 TEST(Log, LinesAreOneLineAndTyped) {

@@ -71,10 +71,6 @@ int fail(const Error& error) {
   return error.kind == ErrorKind::kInvalid ? 2 : 1;
 }
 
-bool print(std::string_view text) {
-  return std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0;
-}
-
 int run_app(std::span<const std::string> args) {
   if (args.empty()) {
     std::fputs(help_text().c_str(), stderr);

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <utility>
 
 namespace warmpath::config {
@@ -283,11 +285,17 @@ Flags::Parsed Flags::parse(std::span<const std::string> args) {
   return parsed;
 }
 
+bool print(std::string_view text) {
+  if (std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0) return true;
+  // Whoever closed a pipe has seen enough.
+  if (errno != EPIPE) std::fprintf(stderr, "warmpath: writing the output: %s\n", std::strerror(errno));
+  return false;
+}
+
 std::optional<int> Flags::read(std::span<const std::string> args) {
   const Parsed parsed = parse(args);
   if (parsed.help || parsed.list_options) {
-    std::fputs(parsed.help ? help_text().c_str() : option_names().c_str(), stdout);
-    return 0;
+    return print(parsed.help ? help_text() : option_names()) ? 0 : 1;
   }
   if (parsed.faults.empty()) return std::nullopt;
   for (const std::string& fault : parsed.faults)

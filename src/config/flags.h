@@ -28,6 +28,9 @@ namespace warmpath::config {
 
 enum class Format : std::uint8_t { kTable, kJson };
 
+// Writes to stdout and flushes. False: it could not, and stderr says why, unless the reader has closed the pipe.
+bool print(std::string_view text);
+
 class Flags {
  public:
   // `command` without the program's name ("events decode"); `summary` one sentence without full stop.
