@@ -1,6 +1,8 @@
 #include "route/route.h"
 
 #include <algorithm>
+#include <limits>
+#include <span>
 
 #include "route/proofs.h"
 #include "route/receipts.h"
@@ -24,6 +26,57 @@ struct InFlight {
 
 bool contains(const std::vector<EngineId>& engines, EngineId engine) {
   return std::find(engines.begin(), engines.end(), engine) != engines.end();
+}
+
+// Calls f(chain, guessed_chain, prompt_tokens) for each of several prompts.
+template <class F>
+void for_each_part(const Arrived& request, F&& f) {
+  std::span<const BlockKey> chain = request.chain;
+  std::span<const BlockKey> guessed = request.guessed_chain;
+  for (const PromptPart& part : request.parts) {
+    f(chain.first(part.chain_blocks), guessed.first(part.guessed_blocks), part.prompt_tokens);
+    chain = chain.subspan(part.chain_blocks);
+    guessed = guessed.subspan(part.guessed_blocks);
+  }
+}
+
+bool adds_up(const Arrived& request) {
+  if (request.parts.empty()) return true;
+  std::size_t chain = 0;
+  std::size_t guessed = 0;
+  for (const PromptPart& part : request.parts) {
+    chain += part.chain_blocks;
+    guessed += part.guessed_blocks;
+  }
+  return chain == request.chain.size() && guessed == request.guessed_chain.size();
+}
+
+// No more of a prompt's guess than the policy wants; 0: no cap.
+void cap_guesses(Arrived& request, std::uint32_t cap) {
+  std::vector<BlockKey>& chain = request.guessed_chain;
+  if (cap == 0) return;
+  if (request.parts.empty()) {
+    if (chain.size() > cap) chain.resize(cap);
+    return;
+  }
+  auto from = chain.begin();
+  auto to = chain.begin();
+  for (PromptPart& part : request.parts) {
+    const std::uint32_t kept = std::min(part.guessed_blocks, cap);
+    to = std::copy_n(from, kept, to);
+    from += part.guessed_blocks;
+    part.guessed_blocks = kept;
+  }
+  chain.erase(to, chain.end());
+}
+
+// Router blocks of a prompt that an engine can reuse at most: it computes the last token and reuses whole blocks.
+std::uint32_t reusable_blocks(std::uint32_t prompt_tokens, std::uint32_t engine_block_tokens,
+                              std::uint32_t block_tokens) {
+  if (prompt_tokens == 0) return 0;
+  const std::uint32_t engine_block = engine_block_tokens != 0 ? engine_block_tokens : std::max(block_tokens, 1u);
+  const std::uint32_t tokens = (prompt_tokens - 1) / engine_block * engine_block;
+  return tokens / std::max(block_tokens, 1u);
 }
 
 }  // namespace
@@ -55,6 +108,8 @@ struct Core::Impl {
 
   void leave_out_tried(const InFlight& flight);
   void gather_candidates(const InFlight& flight, Instant now);
+  void add_match(std::span<const BlockKey> chain, std::span<const BlockKey> guessed,
+                 std::optional<std::uint32_t> tokens, Instant now);
   schedule::View view_of(const InFlight& flight, Instant now) const;
   void forward(InFlight& flight, Instant now, std::vector<Effect>& out);
   // nullopt: another engine is to be tried; else why not.
@@ -80,6 +135,7 @@ struct Core::Impl {
 
 void Core::Impl::on(const Arrived& input, Instant now, std::vector<Effect>& out) {
   WP_CHECK(!requests.contains(input.id));
+  WP_CHECK(adds_up(input));
   books.candidates(input.model, now, engines);
   const flow::Verdict verdict = gate.admit(engines, books.inflight_total());
   if (const auto* refuse = std::get_if<flow::Refuse>(&verdict)) {
@@ -89,8 +145,7 @@ void Core::Impl::on(const Arrived& input, Instant now, std::vector<Effect>& out)
   }
   InFlight& flight = requests[input.id];
   flight.request = input;
-  const std::uint32_t cap = options.policy->guess_blocks_max();
-  if (cap != 0 && flight.request.guessed_chain.size() > cap) flight.request.guessed_chain.resize(cap);
+  cap_guesses(flight.request, options.policy->guess_blocks_max());
   forward(flight, now, out);
 }
 
@@ -108,18 +163,39 @@ void Core::Impl::leave_out_tried(const InFlight& flight) {
 
 void Core::Impl::gather_candidates(const InFlight& flight, Instant now) {
   const Arrived& request = flight.request;
-  match.rows.clear();
-  if (index != nullptr && !request.chain.empty()) index->match(request.chain, match);
-  const bool guesses = options.policy->guess_block_bytes() > 0 && !request.guessed_chain.empty();
   candidates.clear();
   for (const fleet::EngineView& view : engines) {
     schedule::Candidate& candidate = candidates.emplace_back();
     candidate.engine = view;
     const auto state = publishers.find(view.id);
     if (state != publishers.end()) candidate.publisher = state->second;
-    if (const index::MatchRow* row = match.find(view.id)) candidate.matched_blocks = row->depth_blocks;
-    if (!request.chain.empty()) candidate.recent_blocks = recent.depth(view.id, request.chain, now);
-    if (guesses) candidate.approximate_blocks = approximate.depth(view.id, request.guessed_chain);
+  }
+  if (request.parts.empty()) {
+    add_match(request.chain, request.guessed_chain, std::nullopt, now);
+  } else {
+    for_each_part(request, [&](std::span<const BlockKey> chain, std::span<const BlockKey> guessed,
+                               std::uint32_t tokens) { add_match(chain, guessed, tokens, now); });
+  }
+}
+
+// Adds to every candidate what it holds of one prompt. Of several prompts the engine computes the last token of each,
+// so no more than what stands before that counts; of a single one predicted_cached_tokens() takes care.
+void Core::Impl::add_match(std::span<const BlockKey> chain, std::span<const BlockKey> guessed,
+                           std::optional<std::uint32_t> tokens, Instant now) {
+  match.rows.clear();
+  if (index != nullptr && !chain.empty()) index->match(chain, match);
+  const bool guesses = options.policy->guess_block_bytes() > 0 && !guessed.empty();
+  for (schedule::Candidate& candidate : candidates) {
+    const EngineId id = candidate.engine.id;
+    const std::uint32_t most = tokens ? reusable_blocks(*tokens, candidate.engine.block_tokens, options.block_tokens)
+                                      : std::numeric_limits<std::uint32_t>::max();
+    if (const index::MatchRow* row = match.find(id)) {
+      for (std::size_t tier = 0; tier < blocks::kTierCount; ++tier) {
+        candidate.matched_blocks[tier] += std::min(row->depth_blocks[tier], most);
+      }
+    }
+    if (!chain.empty()) candidate.recent_blocks += std::min(recent.depth(id, chain, now), most);
+    if (guesses) candidate.approximate_blocks += approximate.depth(id, guessed);
   }
 }
 
@@ -156,7 +232,12 @@ void Core::Impl::forward(InFlight& flight, Instant now, std::vector<Effect>& out
   books.forwarded(decision.engine, request.id, request.prompt_tokens,
                   request.prompt_tokens - decision.predicted_cached_tokens, now);
   recent.routed(request.id, decision.engine, request.chain, now);
-  if (options.policy->guess_block_bytes() > 0) approximate.routed(decision.engine, request.guessed_chain);
+  if (options.policy->guess_block_bytes() > 0) {
+    if (request.parts.empty()) approximate.routed(decision.engine, request.guessed_chain);
+    for_each_part(request, [&](std::span<const BlockKey>, std::span<const BlockKey> guessed, std::uint32_t) {
+      approximate.routed(decision.engine, guessed);
+    });
+  }
   flight.record = receipts.add({.id = request.id,
                                 .at = now,
                                 .attempt = flight.attempt,
@@ -178,6 +259,7 @@ void Core::Impl::on(const FirstByte& input, Instant now, std::vector<Effect>& /*
   // No retry any more: the chains, by far the biggest part, can go.
   flight.request.chain = {};
   flight.request.guessed_chain = {};
+  flight.request.parts = {};
 }
 
 void Core::Impl::on(const Finished& input, Instant now, std::vector<Effect>& /*out*/) {

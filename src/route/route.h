@@ -15,9 +15,9 @@
 // What is decided when: at the forward, not at the arrival, the chain is matched against the index, the tables of
 // guesses and the fleet's view, so a retry is a fresh decision without the engines already tried.
 //
-// Cost: Arrived O(chain + engines); the others O(1) on average (Failed with retry as Arrived). Memory: at most
-// gate.inflight_requests_max requests with their chains (freed at the first byte), receipts_max receipts, and the
-// bounded tables of guesses.
+// Cost: Arrived O(chain + engines), for several prompts O(chain + prompts x engines); the others O(1) on average
+// (Failed with retry as Arrived). Memory: at most gate.inflight_requests_max requests with their chains (freed at the
+// first byte), receipts_max receipts, and the bounded tables of guesses.
 #pragma once
 
 #include <cstdint>
@@ -45,6 +45,13 @@ struct Usage {
   std::optional<std::uint64_t> cached_tokens{};
 };
 
+// One of several prompts of a request: how much of its chains and of its tokens is this one's.
+struct PromptPart {
+  std::uint32_t chain_blocks = 0;
+  std::uint32_t guessed_blocks = 0;
+  std::uint32_t prompt_tokens = 0;
+};
+
 // Inputs.
 struct Arrived {
   RequestId id;
@@ -52,6 +59,9 @@ struct Arrived {
   std::vector<BlockKey> chain{};          // empty: not exact
   std::vector<BlockKey> guessed_chain{};  // empty: none; blocks of the policy's guess_block_bytes()
   std::uint32_t prompt_tokens = 0;
+  // Several prompts: their chains stand one behind the other, each is matched by itself and an engine's match is the
+  // sum. Empty: one prompt. The parts add up to the chains (WP_CHECK).
+  std::vector<PromptPart> parts{};
 };
 struct FirstByte {
   RequestId id;

@@ -30,6 +30,54 @@ TEST(CoreTest, GoesToTheEngineThatHoldsThePrefix) {
   pool.expect_empty_books();
 }
 
+TEST(CoreTest, SeveralPromptsGoWhereMostOfAllOfThemIs) {
+  Pool pool("precise");
+  const auto longest = ids_of(1, 80);
+  const std::vector<std::vector<TokenId>> others = {ids_of(1'000, 50), ids_of(2'000, 50), ids_of(3'000, 50)};
+  pool.store(EngineId(0), longest);
+  for (const auto& ids : others) pool.store(EngineId(2), ids);
+  const auto prompts = std::vector<std::vector<TokenId>>{others[0], longest, others[1], others[2]};
+  const Forward forward = Pool::only<Forward>(pool.step(pool.request(1, prompts)));
+  EXPECT_EQ(forward.engine, EngineId(2)) << "9 blocks of three prompts, not 5 of the longest";
+  EXPECT_EQ(forward.predicted_cached_tokens, 144u);
+  EXPECT_EQ(forward.receipt->chain_blocks, 14u);
+  EXPECT_TRUE(forward.receipt->exact);
+  // Of engine 0's five blocks the last holds the prompt's last token, which is computed again.
+  EXPECT_EQ(forward.receipt->candidates[0].matched_tokens, 64u);
+  pool.step(Finished{RequestId(1), Usage{230, 5, 144}});
+  EXPECT_EQ(pool.snapshot().proofs.at(0).requests_equal, 1u);
+  pool.expect_empty_books();
+}
+
+TEST(CoreTest, EachOfSeveralPromptsIsExpectedWhereTheyWereJustRouted) {
+  Pool pool("precise", 8);
+  const std::vector<std::vector<TokenId>> prompts = {ids_of(1, 50), ids_of(1'000, 50)};
+  const Forward first = Pool::only<Forward>(pool.step(pool.request(1, prompts)));
+  EXPECT_EQ(first.predicted_cached_tokens, 0u);
+  const Forward second = pool.forwarded(2, prompts[1]);
+  EXPECT_EQ(second.engine, first.engine);
+  EXPECT_EQ(second.predicted_cached_tokens, 48u);
+  pool.step(ClientGone{RequestId(1)});
+  pool.step(ClientGone{RequestId(2)});
+  pool.expect_empty_books();
+}
+
+TEST(CoreTest, GuessesOfSeveralPromptsAddUpAndAreCappedOneByOne) {
+  CoreOptions options;
+  Pool pool("approximate-2025", 2, options);
+  const std::uint32_t cap = pool.core().policy().guess_blocks_max();
+  ASSERT_GT(cap, 0u);
+  for (std::uint32_t id = 0; id < 2; ++id) pool.set_state(EngineId(id), blocks::PublisherState::kLost);
+  const std::size_t block_ids = pool.core().policy().guess_block_bytes() / 4;
+  const std::vector<std::vector<TokenId>> prompts = {ids_of(1, (cap + 3) * block_ids), ids_of(500'000, 2 * block_ids)};
+  const Forward first = Pool::only<Forward>(pool.step(pool.request(1, prompts)));
+  EXPECT_EQ(first.receipt->guessed_blocks, cap + 2);
+  const Forward second = Pool::only<Forward>(pool.step(pool.request(2, prompts)));
+  EXPECT_EQ(second.engine, first.engine);
+  EXPECT_EQ(second.receipt->candidates[first.engine.value()].matched_tokens / kBlockTokens,
+            (cap + 2) * block_ids / kBlockTokens);
+}
+
 TEST(CoreTest, PredictionsAndReportsMeetInTheProof) {
   Pool pool("precise", 1);
   const auto ids = ids_of(1, 100);

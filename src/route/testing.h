@@ -77,6 +77,21 @@ class Pool {
     arrived.prompt_tokens = static_cast<std::uint32_t>(ids.size());
     return arrived;
   }
+  // Several prompts.
+  Arrived request(std::uint64_t id, const std::vector<std::vector<TokenId>>& prompts) const {
+    Arrived all;
+    for (const std::vector<TokenId>& ids : prompts) {
+      Arrived one = request(id, ids);
+      all.id = one.id;
+      all.model = one.model;
+      all.prompt_tokens += one.prompt_tokens;
+      all.parts.push_back({static_cast<std::uint32_t>(one.chain.size()),
+                           static_cast<std::uint32_t>(one.guessed_chain.size()), one.prompt_tokens});
+      all.chain.insert(all.chain.end(), one.chain.begin(), one.chain.end());
+      all.guessed_chain.insert(all.guessed_chain.end(), one.guessed_chain.begin(), one.guessed_chain.end());
+    }
+    return all;
+  }
   std::vector<Effect> arrive(std::uint64_t id, const std::vector<TokenId>& ids) { return step(request(id, ids)); }
   Forward forwarded(std::uint64_t id, const std::vector<TokenId>& ids) { return only<Forward>(arrive(id, ids)); }
 
