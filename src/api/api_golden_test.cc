@@ -110,6 +110,32 @@ TEST_F(Golden, UsageOfRealAnswers) {
   EXPECT_EQ(last->cached_tokens, 192u);
 }
 
+TEST_F(Golden, UsageOfTheOtherApisAnswers) {
+  const auto last_of_stream = [this](const char* name) {
+    std::optional<Usage> last;
+    for (const std::string_view line : split(exchanges_.at(name).response, '\n')) {
+      if (!line.starts_with("data: {")) continue;
+      if (const auto usage = find_usage(line.substr(6))) last = usage;
+    }
+    return last.value_or(Usage{});
+  };
+  for (const auto& [name, prompt, output] :
+       std::initializer_list<std::tuple<const char*, std::uint64_t, std::uint64_t>>{
+           {"responses", 17, 6}, {"anthropic", 17, 6}, {"generate tokens in", 64, 4}}) {
+    const auto usage = find_usage(exchanges_.at(name).response);
+    ASSERT_TRUE(usage) << name;
+    EXPECT_EQ(usage->prompt_tokens, prompt) << name;
+    EXPECT_EQ(usage->completion_tokens, output) << name;
+    EXPECT_EQ(usage->cached_tokens, 0u) << name;
+  }
+  for (const char* name : {"responses stream", "anthropic stream"}) {
+    const Usage usage = last_of_stream(name);
+    EXPECT_EQ(usage.prompt_tokens, 10u) << name;
+    EXPECT_EQ(usage.completion_tokens, 4u) << name;
+    EXPECT_EQ(usage.cached_tokens, 0u) << name;
+  }
+}
+
 TEST_F(Golden, ModelListOfARealEngine) {
   const auto models = parse_models(exchanges_.at("get /v1/models").response);
   ASSERT_TRUE(models.ok());

@@ -99,6 +99,62 @@ TEST(Request, RefusesPromptsThatAreNone) {
   EXPECT_EQ(request.error().kind, ErrorKind::kTooLarge);
 }
 
+TEST(Request, ReadsEmbeddings) {
+  const auto embed = [](std::string_view body) { return parse_request(Endpoint::kEmbeddings, body); };
+  auto request = embed(R"({"model":"m","input":["x","y"],"user":"u","truncate_prompt_tokens":5,"stream":7})");
+  ASSERT_TRUE(request.ok()) << request.error().message;
+  EXPECT_EQ(request->prompts.size(), 2u);
+  EXPECT_EQ(request->user, "u");
+  EXPECT_EQ(request->truncate_prompt_tokens, 5);
+  EXPECT_EQ(request->why_not_exact, "");
+  EXPECT_EQ(std::get<std::string>(embed(R"({"input":""})")->prompts.at(0)), "") << "the engine judges it";
+  EXPECT_EQ(std::get<std::vector<TokenId>>(embed(R"({"input":[3,4]})")->prompts.at(0)), (std::vector<TokenId>{3, 4}));
+  EXPECT_EQ(embed(R"({"input":[[3],[4]]})")->prompts.size(), 2u);
+  EXPECT_EQ(embed(R"({"input":"x","padding":"max_length"})")->why_not_exact, kWhyNotPadding);
+  for (const char* body :
+       {R"({"messages":[{"role":"user","content":"a"}]})", R"({"messages":[[{"role":"user","content":"a"}]]})",
+        R"({"input":[{"role":"user","content":"a"}]})", R"({"input":[[{"role":"user","content":"a"}]]})"}) {
+    request = embed(body);
+    ASSERT_TRUE(request.ok()) << body << request.error().message;
+    EXPECT_EQ(request->why_not_exact, kWhyNotEmbeddedChat) << body;
+    EXPECT_TRUE(request->prompts.empty()) << body;
+  }
+  for (const char* body : {R"({})", R"({"input":[]})", R"({"input":7})", R"({"input":["a",1]})", R"({"input":[-1]})",
+                           R"({"input":"a","input":"b"})", R"({"input":null})"}) {
+    request = embed(body);
+    ASSERT_FALSE(request.ok()) << body;
+    EXPECT_THAT(request.error().message, HasSubstr("input")) << body;
+  }
+}
+
+TEST(Request, ReadsTokensIn) {
+  const auto generate = [](std::string_view body) { return parse_request(Endpoint::kGenerate, body); };
+  auto request = generate(R"({"model":"m","token_ids":[5,6],"stream":true,"stream_options":{"include_usage":true},
+      "cache_salt":"s","sampling_params":{"max_tokens":4,"n":2,"ignore_eos":true,"temperature":0}})");
+  ASSERT_TRUE(request.ok()) << request.error().message;
+  EXPECT_EQ(std::get<std::vector<TokenId>>(request->prompts.at(0)), (std::vector<TokenId>{5, 6}));
+  EXPECT_EQ(request->max_tokens, 4u);
+  EXPECT_EQ(request->n, 2u);
+  EXPECT_TRUE(request->ignore_eos && request->stream && request->include_usage);
+  EXPECT_EQ(request->cache_salt, "s");
+  EXPECT_FALSE(request->has_media);
+  EXPECT_TRUE(generate(R"({"token_ids":[1],"sampling_params":{},"features":{"mm_hashes":{}}})")->has_media);
+  EXPECT_FALSE(generate(R"({"token_ids":[1],"sampling_params":{},"features":null})")->has_media);
+  for (const char* body :
+       {R"({"sampling_params":{}})", R"({"token_ids":[],"sampling_params":{}})", R"({"token_ids":[1]})",
+        R"({"token_ids":[[1]],"sampling_params":{}})", R"({"token_ids":"1","sampling_params":{}})",
+        R"({"token_ids":[1],"sampling_params":[]})", R"({"token_ids":[1],"sampling_params":{"n":0}})",
+        R"({"token_ids":[1],"sampling_params":{"max_tokens":1,"max_tokens":2}})",
+        R"({"token_ids":[1],"token_ids":[2],"sampling_params":{}})"}) {
+    EXPECT_FALSE(generate(body).ok()) << body;
+  }
+}
+
+TEST(Endpoints, EachHasAPathOfItsOwn) {
+  for (const Endpoint endpoint : endpoints()) EXPECT_EQ(endpoint_of_path(path_of_endpoint(endpoint)), endpoint);
+  EXPECT_FALSE(endpoint_of_path("/v1/embeddings/"));
+}
+
 TEST(Request, SeesMediaInAnyMessage) {
   const auto media = [](std::string_view content) {
     const auto request = chat(R"({"messages":[{"role":"user","content":)" + std::string(content) + "}]}");

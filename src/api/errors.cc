@@ -41,6 +41,22 @@ std::string clean(std::string_view text) {
   return out;
 }
 
+void write_param(JsonWriter& json, std::string_view param) {
+  json.key("param");
+  if (param.empty()) {
+    json.null();
+  } else {
+    json.value(param);
+  }
+}
+
+// The names that its clients know.
+std::string_view anthropic_type(const StatusRow& row) {
+  if (row.status == 413) return "request_too_large";
+  if (row.status == 503) return "overloaded_error";
+  return row.type == kServer ? "api_error" : row.type;
+}
+
 }  // namespace
 
 StatusRow status_of(ErrorKind kind) {
@@ -50,21 +66,30 @@ StatusRow status_of(ErrorKind kind) {
   return {500, kServer, error_kind_name(ErrorKind::kInternal), false};
 }
 
-std::string error_body(const Error& error, std::string_view param) {
+std::string error_body(const Error& error, std::string_view param, ErrorForm form) {
   const StatusRow row = status_of(error.kind);
   JsonWriter json;
+  if (form == ErrorForm::kAnthropic) {
+    json.object().member("type", "error").key("error").object();
+    json.member("type", anthropic_type(row)).member("message", clean(error.message)).end().end();
+    return json.take();
+  }
   json.object().key("error").object();
   json.member("message", clean(error.message)).member("type", row.type);
-  json.key("param");
-  if (param.empty()) {
-    json.null();
-  } else {
-    json.value(param);
-  }
+  write_param(json, param);
   json.member("code", row.code).end().end();
   return json.take();
 }
 
-std::string error_event(const Error& error) { return "data: " + error_body(error) + "\n\n"; }
+std::string error_event(const Error& error, ErrorForm form, std::uint64_t events_before) {
+  if (form == ErrorForm::kOpenAi) return "data: " + error_body(error) + "\n\n";
+  if (form == ErrorForm::kAnthropic) return "event: error\ndata: " + error_body(error, {}, form) + "\n\n";
+  JsonWriter json;
+  json.object().member("type", "error").member("code", status_of(error.kind).code);
+  json.member("message", clean(error.message));
+  write_param(json, {});
+  json.member("sequence_number", events_before).end();
+  return "event: error\ndata: " + json.take() + "\n\n";
+}
 
 }  // namespace warmpath::api

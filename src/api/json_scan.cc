@@ -79,6 +79,17 @@ JsonScan::JsonScan(std::string_view text, std::size_t depth_max)
   WP_CHECK(depth_max >= 1 && depth_max <= kDepthMax);
 }
 
+JsonScan JsonScan::within(std::string_view part) const {
+  JsonScan inner({begin_, static_cast<std::size_t>(end_ - begin_)}, depth_max_);
+  inner.p_ = part.data();
+  inner.end_ = part.data() + part.size();
+  return inner;
+}
+
+void JsonScan::adopt(const JsonScan& inner) {
+  if (inner.failed() && !failed()) fail_at(inner.what_, begin_ + inner.fault_offset_);
+}
+
 void JsonScan::fail_at(const char* what, const char* at) {
   if (failed()) return;
   what_ = what;

@@ -63,6 +63,13 @@ class JsonScan {
 
   std::string_view text_of(Slice slice) const { return {begin_ + slice.offset, slice.length}; }
   std::size_t offset() const { return static_cast<std::size_t>(p_ - begin_); }
+  std::size_t offset_of_next() {  // where the value that comes next begins
+    white();
+    return offset();
+  }
+  // Reads a part of this text again (of what text_of() gave): its faults have this text's offsets.
+  JsonScan within(std::string_view part) const;
+  void adopt(const JsonScan& inner);  // its fault, unless there is one already
 
  private:
   void fail_at(const char* what, const char* at);
@@ -77,7 +84,7 @@ class JsonScan {
   void literal(std::string_view word);
   void scalar();
 
-  const char* begin_;
+  const char* begin_;  // of the whole text, for offsets
   const char* p_;
   const char* end_;
   std::size_t depth_max_;

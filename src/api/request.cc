@@ -4,66 +4,16 @@
 #include <limits>
 
 #include "api/api.h"
+#include "api/chat_form.h"
 #include "api/json_scan.h"
+#include "api/request_fields.h"
 
 namespace warmpath::api {
 namespace {
 
-constexpr std::string_view kChatPath = "/v1/chat/completions";
-constexpr std::string_view kCompletionsPath = "/v1/completions";
-
 using Kind = JsonScan::Kind;
 
-// Top-level members that the router reads; a body that has one of them twice is refused.
-enum class Field : std::uint8_t {
-  kModel,
-  kStream,
-  kStreamOptions,
-  kMaxTokens,
-  kMaxCompletionTokens,
-  kN,
-  kIgnoreEos,
-  kCacheSalt,
-  kUser,
-  kMessages,
-  kTools,
-  kDocuments,
-  kChatTemplate,
-  kChatTemplateKwargs,
-  kReasoningEffort,
-  kToolChoice,
-  kAddGenerationPrompt,
-  kContinueFinalMessage,
-  kAddSpecialTokens,
-  kTruncatePromptTokens,
-  kTruncationSide,
-  kPrompt,
-  kPromptEmbeds,
-  kCount,
-};
-constexpr std::array<std::string_view, static_cast<std::size_t>(Field::kCount)> kFieldNames = {"model",
-                                                                                               "stream",
-                                                                                               "stream_options",
-                                                                                               "max_tokens",
-                                                                                               "max_completion_tokens",
-                                                                                               "n",
-                                                                                               "ignore_eos",
-                                                                                               "cache_salt",
-                                                                                               "user",
-                                                                                               "messages",
-                                                                                               "tools",
-                                                                                               "documents",
-                                                                                               "chat_template",
-                                                                                               "chat_template_kwargs",
-                                                                                               "reasoning_effort",
-                                                                                               "tool_choice",
-                                                                                               "add_generation_prompt",
-                                                                                               "continue_final_message",
-                                                                                               "add_special_tokens",
-                                                                                               "truncate_prompt_tokens",
-                                                                                               "truncation_side",
-                                                                                               "prompt",
-                                                                                               "prompt_embeds"};
+constexpr std::string_view kWantedPrompts = "required: a string, an array of token ids, or an array of those";
 
 // Parts of a message whose whole meaning is their text (vLLM 0.32's names). Anything else may become placeholder
 // tokens.
@@ -78,7 +28,7 @@ bool is_text_part(std::string_view type) {
 class Parser {
  public:
   Parser(Endpoint endpoint, std::string_view body, const RequestLimits& limits)
-      : body_(body), limits_(limits), scan_(body, limits.depth_max) {
+      : body_(body), limits_(limits), scan_(body, limits.depth_max), fields_(fields_of(endpoint)) {
     request_.endpoint = endpoint;
   }
 
@@ -122,8 +72,8 @@ class Parser {
 
   void member(std::string_view key) {
     for (std::size_t i = 0; i < kFieldNames.size(); ++i) {
-      if (key != kFieldNames[i]) continue;
-      const std::uint32_t bit = 1u << i;
+      const std::uint64_t bit = std::uint64_t{1} << i;
+      if ((fields_ & bit) == 0 || key != kFieldNames[i]) continue;
       param_ = key;
       if ((seen_ & bit) != 0) {
         scan_.fail("given twice");
@@ -157,8 +107,15 @@ class Parser {
       case Field::kIgnoreEos: flag(request_.ignore_eos); return;
       case Field::kCacheSalt: salt(); return;
       case Field::kUser: request_.user = name(); return;
-      case Field::kMessages: request_.messages = messages(); return;
-      case Field::kTools: request_.tools = slice_of(Kind::kArray, "expected an array"); return;
+      case Field::kMessages:
+        if (request_.endpoint == Endpoint::kEmbeddings) return embedded_chat();
+        if (is_anthropic()) {
+          anthropic_.messages = slice_of(Kind::kArray, "expected an array");
+          return;
+        }
+        request_.messages = messages();
+        return;
+      case Field::kTools: tools() = slice_of(Kind::kArray, "expected an array"); return;
       case Field::kDocuments: request_.documents = slice_of(Kind::kArray, "expected an array"); return;
       case Field::kChatTemplate:
         request_.has_own_template = true;
@@ -177,13 +134,76 @@ class Parser {
       case Field::kAddSpecialTokens: request_.add_special_tokens = scan_.boolean(); return;
       case Field::kTruncatePromptTokens: truncate(); return;
       case Field::kTruncationSide: truncation_side(); return;
-      case Field::kPrompt: prompt(); return;
+      case Field::kPrompt:
+        if (request_.endpoint == Endpoint::kResponses) return unread(kWhyNotUnknownItem);
+        prompt();
+        return;
       case Field::kPromptEmbeds:
         request_.has_media = true;
         scan_.skip();
         return;
+      case Field::kInput:
+        if (request_.endpoint != Endpoint::kResponses) return input();
+        if (scan_.peek() != Kind::kString && scan_.peek() != Kind::kArray) {
+          return scan_.fail("expected a string or an array of items");
+        }
+        responses_.input = scan_.text_of(scan_.skip());
+        return;
+      case Field::kPadding:
+        if (scan_.string() != "do_not_pad") request_.why_not_exact = kWhyNotPadding;
+        return;
+      case Field::kTokenIds: token_ids(); return;
+      case Field::kSamplingParams: sampling_params(); return;
+      case Field::kFeatures:
+      case Field::kContentParts:
+        request_.has_media = true;
+        scan_.skip();
+        return;
+      case Field::kMaxOutputTokens:
+        if (const auto n = count(0)) max_tokens_ = n;
+        return;
+      case Field::kInstructions: responses_.instructions = slice_of(Kind::kString, "expected a string"); return;
+      case Field::kReasoning: responses_.reasoning = slice_of(Kind::kObject, "expected an object"); return;
+      case Field::kTruncation:
+        if (scan_.string() != "disabled") request_.why_not_exact = kWhyNotTruncated;
+        return;
+      case Field::kPreviousResponseId:
+      case Field::kConversation:
+        return scan_.fail(
+            "this gateway keeps no answers, and of the engines behind it each knows at most its own; send the whole "
+            "conversation in `input`");
+      case Field::kBackground:
+        if (scan_.boolean().value_or(false)) {
+          scan_.fail("answers are not kept, so nobody could fetch one later; send it without, or with `stream`");
+        }
+        return;
+      case Field::kPreviousInputMessages: return unread(kWhyNotUnknownItem);
+      case Field::kSystem:
+        if (scan_.peek() != Kind::kString && scan_.peek() != Kind::kArray) {
+          return scan_.fail("expected a string or an array of text blocks");
+        }
+        anthropic_.system = scan_.text_of(scan_.skip());
+        return;
+      case Field::kThinking: anthropic_.thinking = slice_of(Kind::kObject, "expected an object"); return;
+      case Field::kOutputConfig: anthropic_.output_config = slice_of(Kind::kObject, "expected an object"); return;
+      case Field::kMetadata: anthropic_.metadata = slice_of(Kind::kObject, "expected an object"); return;
       case Field::kCount: return;
     }
+  }
+
+  bool is_anthropic() const {
+    return request_.endpoint == Endpoint::kMessages || request_.endpoint == Endpoint::kCountTokens;
+  }
+
+  std::string_view& tools() {
+    if (is_anthropic()) return anthropic_.tools;
+    return request_.endpoint == Endpoint::kResponses ? responses_.tools : request_.tools;
+  }
+
+  // Something that shapes the prompt in a way that is not known here.
+  void unread(std::string_view why) {
+    request_.why_not_exact = why;
+    scan_.skip();
   }
 
   void model() {
@@ -366,6 +386,51 @@ class Parser {
     if (request_.prompts.empty()) scan_.fail("must not be empty");
   }
 
+  // Embeddings of chats: one conversation or several, in `messages` or `input`. Pooling models render them in ways of
+  // their own.
+  void embedded_chat() {
+    request_.why_not_exact = kWhyNotEmbeddedChat;
+    request_.messages = scan_.text_of(scan_.skip());
+  }
+
+  void input() {
+    if (scan_.peek() == Kind::kString) {
+      request_.prompts.emplace_back(scan_.string());
+      return;
+    }
+    if (scan_.peek() != Kind::kArray) {
+      return scan_.fail("expected a string, an array of token ids, or an array of those");
+    }
+    prompt_list();
+    if (!scan_.failed() && request_.prompts.empty() && request_.why_not_exact.empty()) scan_.fail("must not be empty");
+  }
+
+  void token_ids() {
+    std::vector<TokenId> ids;
+    scan_.array([&] { ids.push_back(token()); });
+    if (!scan_.failed() && ids.empty()) return scan_.fail("must not be empty");
+    request_.prompts.emplace_back(std::move(ids));
+  }
+
+  void sampling_params() {
+    std::array<bool, 3> seen{};
+    const auto once = [&](std::size_t which) {
+      if (std::exchange(seen[which], true)) scan_.fail("holds a member twice");
+      return !scan_.failed() && scan_.peek() != Kind::kNull;
+    };
+    scan_.object([&](std::string_view key) {
+      if (key == "max_tokens" && once(0)) {
+        max_tokens_ = count(0);
+      } else if (key == "n" && once(1)) {
+        request_.n = count(1);
+      } else if (key == "ignore_eos" && once(2)) {
+        flag(request_.ignore_eos);
+      } else {
+        scan_.skip();
+      }
+    });
+  }
+
   void prompt_list() {
     std::vector<TokenId> ids;
     Kind first = Kind::kNone;
@@ -376,6 +441,8 @@ class Parser {
         scan_.fail("mixes kinds of prompt");
       } else if (kind == Kind::kNumber) {
         ids.push_back(token());
+      } else if (kind == Kind::kObject && request_.endpoint == Endpoint::kEmbeddings) {
+        embedded_chat();
       } else {
         prompt_item(kind);
       }
@@ -392,8 +459,14 @@ class Parser {
       request_.prompts.emplace_back(scan_.string());
     } else if (kind == Kind::kArray) {
       std::vector<TokenId> ids;
-      scan_.array([&] { ids.push_back(token()); });
-      request_.prompts.emplace_back(std::move(ids));
+      scan_.array([&] {
+        if (scan_.peek() == Kind::kObject && request_.endpoint == Endpoint::kEmbeddings) {
+          embedded_chat();
+        } else {
+          ids.push_back(token());
+        }
+      });
+      if (request_.why_not_exact.empty()) request_.prompts.emplace_back(std::move(ids));
     } else {
       scan_.fail("expected a string, an array of token ids, or an array of those");
     }
@@ -413,13 +486,41 @@ class Parser {
   // What only the whole body shows.
   Result<Request> checked() {
     request_.max_tokens = max_completion_tokens_ ? max_completion_tokens_ : max_tokens_;
-    if (request_.endpoint == Endpoint::kChatCompletions) {
-      if (request_.messages.empty()) return missing("messages", "required: an array of messages");
-      if (asked_generation_prompt_ && request_.continue_final_message) {
-        return missing("continue_final_message", "cannot be true together with add_generation_prompt");
-      }
-    } else if (request_.prompts.empty() && !request_.has_media) {
-      return missing("prompt", "required: a string, an array of token ids, or an array of those");
+    switch (request_.endpoint) {
+      case Endpoint::kChatCompletions:
+        if (request_.messages.empty()) return missing("messages", "required: an array of messages");
+        if (asked_generation_prompt_ && request_.continue_final_message) {
+          return missing("continue_final_message", "cannot be true together with add_generation_prompt");
+        }
+        break;
+      case Endpoint::kCompletions:
+        if (request_.prompts.empty() && !request_.has_media) return missing("prompt", kWantedPrompts);
+        break;
+      case Endpoint::kResponses:
+        if (responses_.input.empty()) return missing("input", "required: a string or an array of items");
+        param_ = "input";
+        read_responses(scan_, responses_, request_);
+        if (scan_.failed()) return scan_error();
+        if (request_.messages == "[]") return missing("input", "must hold at least one item");
+        break;
+      case Endpoint::kMessages:
+      case Endpoint::kCountTokens:
+        if (anthropic_.messages.empty()) return missing("messages", "required: an array of messages");
+        param_ = "messages";
+        read_anthropic(scan_, anthropic_, limits_, request_);
+        if (scan_.failed()) return scan_error();
+        if (request_.messages == "[]") return missing("messages", "must hold at least one message that says something");
+        break;
+      case Endpoint::kEmbeddings:
+        if (request_.why_not_exact == kWhyNotEmbeddedChat) request_.prompts.clear();
+        if (request_.prompts.empty() && request_.why_not_exact != kWhyNotEmbeddedChat) {
+          return missing("input", kWantedPrompts);
+        }
+        break;
+      case Endpoint::kGenerate:
+        if (request_.prompts.empty()) return missing("token_ids", "required: an array of token ids");
+        if ((seen_ & bit_of(Field::kSamplingParams)) == 0) return missing("sampling_params", "required: an object");
+        break;
     }
     return std::move(request_);
   }
@@ -433,93 +534,21 @@ class Parser {
   const RequestLimits& limits_;
   JsonScan scan_;
   Request request_;
-  std::uint32_t seen_ = 0;
+  const std::uint64_t fields_;
+  std::uint64_t seen_ = 0;  // of fields_
+  AnthropicBody anthropic_;
+  ResponsesBody responses_;
   std::string param_;
   ErrorKind kind_ = ErrorKind::kInvalid;
   std::optional<std::uint32_t> max_tokens_, max_completion_tokens_;
   bool asked_generation_prompt_ = false;
 };
 
-// One replacement of body[at.offset, +at.length).
-struct Patch {
-  Slice at;
-  std::string text;
-};
-
-std::string apply(std::string_view body, Patch* first, Patch* last) {
-  if (last - first == 2 && first[1].at.offset < first[0].at.offset) std::swap(first[0], first[1]);
-  std::size_t size = body.size();
-  for (const Patch* p = first; p != last; ++p) size += p->text.size();
-  std::string out;
-  out.reserve(size);
-  std::size_t from = 0;
-  for (const Patch* p = first; p != last; ++p) {
-    out.append(body.substr(from, p->at.offset - from));
-    out.append(p->text);
-    from = p->at.offset + p->at.length;
-  }
-  out.append(body.substr(from));
-  return out;
-}
-
-// Where a first member can be put: after the opening brace. A parsed body is a non-empty object.
-Slice first_member(std::string_view body) { return {body.find('{') + 1, 0}; }
-
-Patch usage_patch(std::string_view body, const Request& request) {
-  if (request.include_usage_slice) return {*request.include_usage_slice, "true"};
-  if (!request.stream_options) return {first_member(body), R"("stream_options":{"include_usage":true},)"};
-  const std::string_view value = body.substr(request.stream_options->offset, request.stream_options->length);
-  if (value.front() != '{') return {*request.stream_options, R"({"include_usage":true})"};
-  const bool empty = trim(value.substr(1, value.size() - 2)).empty();
-  return {{request.stream_options->offset + 1, 0}, empty ? R"("include_usage":true)" : R"("include_usage":true,)"};
-}
-
-Patch model_patch(std::string_view body, const Request& request, std::string_view model) {
-  Patch patch;
-  if (request.model_slice.length == 0) {
-    patch.at = first_member(body);
-    patch.text = R"("model":)";
-    append_json_string(patch.text, model);
-    patch.text.push_back(',');
-  } else {
-    patch.at = request.model_slice;
-    append_json_string(patch.text, model);
-  }
-  return patch;
-}
-
 }  // namespace
-
-std::optional<Endpoint> endpoint_of_path(std::string_view path) {
-  if (path == kChatPath) return Endpoint::kChatCompletions;
-  if (path == kCompletionsPath) return Endpoint::kCompletions;
-  return std::nullopt;
-}
-
-std::string_view path_of_endpoint(Endpoint endpoint) {
-  return endpoint == Endpoint::kChatCompletions ? kChatPath : kCompletionsPath;
-}
 
 Result<Request> parse_request(Endpoint endpoint, std::string_view body, const RequestLimits& limits,
                               std::string* param) {
   return Parser(endpoint, body, limits).run(param);
-}
-
-std::string spliced(std::string_view body, const Request& request, std::optional<std::string_view> model,
-                    UsageSplice usage) {
-  std::array<Patch, 2> patches;
-  std::size_t used = 0;
-  if (model) patches[used++] = model_patch(body, request, *model);
-  if (usage == UsageSplice::kAdd && !request.include_usage) patches[used++] = usage_patch(body, request);
-  return apply(body, patches.data(), patches.data() + used);
-}
-
-std::string with_model(std::string_view body, const Request& request, std::string_view model) {
-  return spliced(body, request, model, UsageSplice::kKeep);
-}
-
-std::string with_include_usage(std::string_view body, const Request& request) {
-  return spliced(body, request, std::nullopt, UsageSplice::kAdd);
 }
 
 }  // namespace warmpath::api

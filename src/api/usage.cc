@@ -23,12 +23,13 @@ std::optional<Usage> read_usage(JsonScan& scan) {
     return std::nullopt;
   }
   Usage usage;
+  std::uint64_t apart = 0;  // Anthropic's input_tokens are those that no cache had to do with
   scan.object([&](std::string_view key) {
-    if (key == "prompt_tokens") {
+    if (key == "prompt_tokens" || key == "input_tokens") {
       usage.prompt_tokens = read_count(scan).value_or(0);
-    } else if (key == "completion_tokens") {
+    } else if (key == "completion_tokens" || key == "output_tokens") {
       usage.completion_tokens = read_count(scan).value_or(0);
-    } else if (key == "prompt_tokens_details" && scan.peek() == Kind::kObject) {
+    } else if ((key == "prompt_tokens_details" || key == "input_tokens_details") && scan.peek() == Kind::kObject) {
       scan.object([&](std::string_view detail) {
         if (detail == "cached_tokens") {
           usage.cached_tokens = read_count(scan);
@@ -36,10 +37,16 @@ std::optional<Usage> read_usage(JsonScan& scan) {
           scan.skip();
         }
       });
+    } else if (key == "cache_read_input_tokens") {
+      usage.cached_tokens = read_count(scan);
+      apart += usage.cached_tokens.value_or(0);
+    } else if (key == "cache_creation_input_tokens") {
+      apart += read_count(scan).value_or(0);
     } else {
       scan.skip();
     }
   });
+  usage.prompt_tokens += apart;
   return usage;
 }
 
@@ -99,11 +106,19 @@ std::optional<Usage> find_usage(std::string_view json) {
   if (json.find(kUsageKey) == std::string_view::npos) return std::nullopt;
   JsonScan scan(json, kDepthMax);
   std::optional<Usage> usage;
-  scan.object([&](std::string_view key) {
+  const auto member = [&](std::string_view key) {
     if (key == "usage") {
       usage = read_usage(scan);
     } else {
       scan.skip();
+    }
+  };
+  scan.object([&](std::string_view key) {
+    // Events of Responses hold the response, the first one of Anthropic's a message.
+    if ((key == "response" || key == "message") && scan.peek() == Kind::kObject) {
+      scan.object(member);
+    } else {
+      member(key);
     }
   });
   scan.finish();

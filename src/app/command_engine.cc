@@ -80,7 +80,7 @@ std::optional<int> read_flags(std::span<const std::string> args, Asked& a) {
   flags.toggle("no-prefix-caching", "reuse nothing", &a.no_prefix_caching);
   flags.toggle("hide-prompt-details", "as vLLM without --enable-prompt-tokens-details: no cached_tokens",
                &a.hide_details);
-  flags.toggle("enable-scale-out", "serve /v1/chat/completions/render and /v1/completions/render; 403 without",
+  flags.toggle("enable-scale-out", "serve /render behind the endpoints, and /inference/v1/generate; 403 without",
                &a.scale_out);
   flags.custom_list("fault", "NAME", "misbehave on purpose, see below: what `warmpath doctor` should find",
                     [&a](std::string_view name) -> Result<void> {

@@ -1,6 +1,9 @@
 // PoolRun's answers to questions about its index.
 #include <algorithm>
+#include <array>
 #include <ctime>
+#include <map>
+#include <span>
 
 #include "app/pool_run.h"
 
@@ -12,6 +15,27 @@ std::int64_t local_now() {
   std::tm local{};
   ::localtime_r(&now, &local);
   return ::timegm(&local);
+}
+
+// Blocks that each engine holds, by tier; of several prompts the sum.
+std::map<EngineId, std::array<std::uint64_t, blocks::kTierCount>> held_blocks(const index::Index& index,
+                                                                              const proxy::Plan& plan) {
+  std::map<EngineId, std::array<std::uint64_t, blocks::kTierCount>> held;
+  index::MatchTable table;
+  const auto add = [&](std::span<const BlockKey> chain) {
+    index.match(chain, table);
+    for (const index::MatchRow& row : table.rows) {
+      auto& sums = held[row.engine];
+      for (std::size_t tier = 0; tier < blocks::kTierCount; ++tier) sums[tier] += row.depth_blocks[tier];
+    }
+  };
+  if (plan.parts.empty()) add(plan.chain);
+  std::span<const BlockKey> rest = plan.chain;
+  for (const route::PromptPart& part : plan.parts) {
+    add(rest.first(part.chain_blocks));
+    rest = rest.subspan(part.chain_blocks);
+  }
+  return held;
 }
 
 }  // namespace
@@ -86,16 +110,15 @@ Result<admin::IndexWho> PoolRun::index_who(const api::Request& request) const {
   who.chain_blocks = static_cast<std::uint32_t>(plan.chain.size());
   who.block_tokens = index_->space().block_tokens();
   who.chain = plan.chain_kind;
-  index::MatchTable table;
-  index_->match(plan.chain, table);
+  const auto held = held_blocks(*index_, plan);
   for (const ingest::EngineStatus& status : ingest_->status()) {
-    const index::MatchRow* const row = status.engine ? table.find(*status.engine) : nullptr;
-    if (row == nullptr) continue;
+    const auto found = status.engine ? held.find(*status.engine) : held.end();
+    if (found == held.end()) continue;
     admin::Holder& holder = who.holders.emplace_back();
     holder.engine = status.name;
     holder.publisher = status.publisher;
     for (std::size_t tier = 0; tier < blocks::kTierCount; ++tier) {
-      holder.tokens[tier] = std::uint64_t{row->depth_blocks[tier]} * who.block_tokens;
+      holder.tokens[tier] = found->second[tier] * who.block_tokens;
     }
   }
   std::ranges::stable_sort(who.holders, [](const admin::Holder& a, const admin::Holder& b) {

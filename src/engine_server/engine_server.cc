@@ -22,6 +22,15 @@ constexpr std::uint64_t kPortMax = 65'535;
 constexpr std::size_t kRequestIdBytesMax = 256;
 constexpr std::string_view kVersion = "0.32.0+warmpath";
 
+Refusal scale_out_is_off() {
+  return {.status = 403,
+          .message =
+              "Scale-out endpoints are disabled. Restart vllm serve with "
+              "--enable-scale-out to enable them.",
+          .type = "PermissionDeniedError",
+          .param = {}};
+}
+
 using ExchangePtr = std::shared_ptr<http::Exchange>;
 
 void respond_json(http::Exchange& exchange, int status, std::string_view body) {
@@ -30,8 +39,22 @@ void respond_json(http::Exchange& exchange, int status, std::string_view body) {
   exchange.respond(status, std::move(headers), body);
 }
 
-void refuse(http::Exchange& exchange, const Refusal& refusal) {
-  respond_json(exchange, refusal.status, refusal_body(refusal));
+void refuse(http::Exchange& exchange, const Refusal& refusal,
+            api::Endpoint endpoint = api::Endpoint::kChatCompletions) {
+  respond_json(exchange, refusal.status, refusal_body(refusal, api::error_form_of(endpoint)));
+}
+
+std::string_view id_prefix(api::Endpoint endpoint) {
+  switch (endpoint) {
+    case api::Endpoint::kChatCompletions: return "chatcmpl-";
+    case api::Endpoint::kCompletions: return "cmpl-";
+    case api::Endpoint::kResponses: return "resp_";
+    case api::Endpoint::kMessages:
+    case api::Endpoint::kCountTokens: return "chatcmpl-";  // as vLLM 0.32 has it
+    case api::Endpoint::kEmbeddings: return "embd-";
+    case api::Endpoint::kGenerate: return "generate-tokens-";
+  }
+  return {};
 }
 
 // Faults that are settings of their own.
@@ -181,6 +204,15 @@ void EngineServer::Impl::serve(const ExchangePtr& exchange) {
       {"/v1/chat/completions", "POST",
        [](Impl& i, const ExchangePtr& e) { i.complete(e, api::Endpoint::kChatCompletions); }},
       {"/v1/completions", "POST", [](Impl& i, const ExchangePtr& e) { i.complete(e, api::Endpoint::kCompletions); }},
+      {"/v1/responses", "POST", [](Impl& i, const ExchangePtr& e) { i.complete(e, api::Endpoint::kResponses); }},
+      {"/v1/messages", "POST", [](Impl& i, const ExchangePtr& e) { i.complete(e, api::Endpoint::kMessages); }},
+      {"/v1/messages/count_tokens", "POST",
+       [](Impl& i, const ExchangePtr& e) { i.complete(e, api::Endpoint::kCountTokens); }},
+      {"/v1/responses/render", "POST", [](Impl& i, const ExchangePtr& e) { i.render(e, api::Endpoint::kResponses); }},
+      {"/v1/messages/render", "POST", [](Impl& i, const ExchangePtr& e) { i.render(e, api::Endpoint::kMessages); }},
+      {"/v1/embeddings", "POST", [](Impl& i, const ExchangePtr& e) { i.complete(e, api::Endpoint::kEmbeddings); }},
+      {"/inference/v1/generate", "POST",
+       [](Impl& i, const ExchangePtr& e) { i.complete(e, api::Endpoint::kGenerate); }},
       {"/v1/chat/completions/render", "POST",
        [](Impl& i, const ExchangePtr& e) { i.render(e, api::Endpoint::kChatCompletions); }},
       {"/v1/completions/render", "POST",
@@ -277,28 +309,34 @@ void EngineServer::Impl::reset(const ExchangePtr& exchange) {
 // ---- completions ----
 
 void EngineServer::Impl::complete(const ExchangePtr& exchange, api::Endpoint endpoint) {
+  if (endpoint == api::Endpoint::kGenerate && options.scale_out == ScaleOut::kRefuse) {
+    return refuse(*exchange, scale_out_is_off(), endpoint);
+  }
   if (generations.size() >= options.requests_max) {
-    return refuse(*exchange, {.status = 503,
-                              .message = "the engine holds " + std::to_string(generations.size()) +
-                                         " requests, its limit: try again later",
-                              .type = "ServiceUnavailableError"});
+    return refuse(
+        *exchange,
+        {.status = 503,
+         .message = "the engine holds " + std::to_string(generations.size()) + " requests, its limit: try again later",
+         .type = "ServiceUnavailableError"},
+        endpoint);
   }
   auto rank = rank_of(exchange->head());
-  if (const auto* refusal = std::get_if<Refusal>(&rank)) return refuse(*exchange, *refusal);
+  if (const auto* refusal = std::get_if<Refusal>(&rank)) return refuse(*exchange, *refusal, endpoint);
   auto prepared = prepare_job(context(), endpoint, exchange->body());
-  if (const auto* refusal = std::get_if<Refusal>(&prepared)) return refuse(*exchange, *refusal);
-  generate(exchange, std::move(std::get<Job>(prepared)), std::get<0>(rank));
+  if (const auto* refusal = std::get_if<Refusal>(&prepared)) return refuse(*exchange, *refusal, endpoint);
+  Job& job = std::get<Job>(prepared);
+  if (endpoint == api::Endpoint::kCountTokens) {
+    return respond_json(*exchange, 200, api::count_tokens_body(job.prompts.front().size()));
+  }
+  generate(exchange, std::move(job), std::get<0>(rank));
 }
 
 void EngineServer::Impl::render(const ExchangePtr& exchange, api::Endpoint endpoint) {
   if (options.scale_out == ScaleOut::kRefuse) {
-    return refuse(*exchange, {.status = 403,
-                              .message = "Scale-out endpoints are disabled. Restart vllm serve with "
-                                         "--enable-scale-out to enable them.",
-                              .type = "PermissionDeniedError"});
+    return refuse(*exchange, scale_out_is_off(), endpoint);
   }
   const auto prepared = prepare_job(context(), endpoint, exchange->body());
-  if (const auto* refusal = std::get_if<Refusal>(&prepared)) return refuse(*exchange, *refusal);
+  if (const auto* refusal = std::get_if<Refusal>(&prepared)) return refuse(*exchange, *refusal, endpoint);
   respond_json(*exchange, 200, render_body(std::get<Job>(prepared), response_id(exchange->head(), endpoint)));
 }
 
@@ -320,7 +358,7 @@ std::variant<std::uint32_t, Refusal> EngineServer::Impl::rank_of(const http::Req
 
 // As vLLM: the client's x-request-id becomes part of the id.
 std::string EngineServer::Impl::response_id(const http::RequestHead& head, api::Endpoint endpoint) {
-  const std::string prefix = endpoint == api::Endpoint::kChatCompletions ? "chatcmpl-" : "cmpl-";
+  const std::string prefix(id_prefix(endpoint));
   const std::string* given = head.headers.find("X-Request-Id");
   if (given != nullptr && !given->empty() && given->size() <= kRequestIdBytesMax) return prefix + *given;
   const std::uint64_t value = ids.next();
@@ -332,7 +370,7 @@ std::string EngineServer::Impl::response_id(const http::RequestHead& head, api::
 void EngineServer::Impl::generate(const ExchangePtr& exchange, Job job, std::uint32_t rank) {
   OneRank& one = ranks[rank];
   const std::uint64_t number = next_generation++;
-  const bool chat = job.endpoint == api::Endpoint::kChatCompletions;
+  const bool chat = api::has_chat(job.endpoint);
   std::vector<ChoiceState> choices;
   std::optional<Refusal> refused;
   const Instant at = one.rank->now();
@@ -347,6 +385,7 @@ void EngineServer::Impl::generate(const ExchangePtr& exchange, Job job, std::uin
       state.index = static_cast<std::uint32_t>(choices.size());
       state.end = answer.end == OutputWriter::End::kStop ? FinishReason::kStop : FinishReason::kLength;
       state.prompt_tokens = job.prompts[p].size();
+      if (job.endpoint == api::Endpoint::kEmbeddings) state.vector = writer.vector(prompt, job.dimensions);
       engine::Request request;
       request.id = state.model_id;
       request.prompt = n + 1 == job.choices ? std::move(job.prompts[p]) : job.prompts[p];
@@ -369,7 +408,7 @@ void EngineServer::Impl::generate(const ExchangePtr& exchange, Job job, std::uin
       one.rank->abort(choice.model_id);
       origins.erase(choice.model_id);
     }
-    return refuse(*exchange, *refused);
+    return refuse(*exchange, *refused, job.endpoint);
   }
   const std::string* timing = exchange->head().headers.find("x-warmpath-timing");
   Generation::Options described{.endpoint = job.endpoint,
@@ -381,7 +420,9 @@ void EngineServer::Impl::generate(const ExchangePtr& exchange, Job job, std::uin
                                 .tell_cached = options.prompt_details == PromptDetails::kTell,
                                 .timing = timing != nullptr && *timing == "1" ? Timing::kTell : Timing::kSilent,
                                 .speed = options.engine.speed,
-                                .rank = rank};
+                                .rank = rank,
+                                .format = job.format,
+                                .output_tokens_max = job.output_max.front()};
   auto generation = std::make_unique<Generation>(exchange, std::move(described), std::move(choices));
   exchange->on_gone([this, number] { cancel(number); });
   generation->start();
@@ -412,7 +453,7 @@ void EngineServer::Impl::emitted(std::uint32_t rank, const engine::Emitted& emit
       page.finished(choice.end, generation.times(choice));
       origins.erase(emitted.id);
     }
-    if (generation.emit(choice, writer.text(token), finished)) {
+    if (generation.emit(choice, token, writer.text(token), finished)) {
       generations.erase(number);
       return;
     }

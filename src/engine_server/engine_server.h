@@ -5,10 +5,11 @@
 //   std::cerr << (*server)->address().text();
 //   loop.run();
 //
-// Paths: /v1/chat/completions, /v1/completions (streams and whole answers), each with /render behind (403 unless
-// scale_out), /v1/models, /tokenize, /health, /ping, /version, /load, /metrics, /kv_event_sources,
-// POST /reset_prefix_cache. Each data-parallel rank is a model, an
-// event publisher and a replay socket of its own; header X-data-parallel-rank pins one, without it requests alternate.
+// Paths: /v1/chat/completions, /v1/completions, /v1/responses, /v1/messages (streams and whole answers), each with
+// /render behind (403 unless scale_out), /v1/messages/count_tokens, /v1/embeddings (vectors drawn from the prompt),
+// /inference/v1/generate (403 unless scale_out), /v1/models, /tokenize, /health, /ping, /version, /load, /metrics,
+// /kv_event_sources, POST /reset_prefix_cache. Each data-parallel rank is a model, an event publisher and a replay
+// socket of its own; header X-data-parallel-rank pins one, without it requests alternate.
 //
 // What it generates: words that encode back to their own ids, drawn from (seed, prompt), so that every engine with the
 // same seed gives the same answer and a conversation's next turn finds the last one's blocks. As many as max_tokens

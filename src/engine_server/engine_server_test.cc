@@ -166,6 +166,60 @@ struct EngineServerTest : ::testing::Test {
   std::unique_ptr<http::HttpClient> client;
 };
 
+TEST_F(EngineServerTest, EmbeddingsAreVectorsOfThePrompt) {
+  open();
+  const auto vectors = [&](std::string_view body) {
+    const Answer answer = ask("POST", "/v1/embeddings", std::string(body));
+    EXPECT_EQ(answer.status, 200) << answer.body;
+    simdjson::dom::parser parser;
+    const element root = parser.parse(answer.body);
+    EXPECT_EQ(root["usage"]["total_tokens"].get_uint64().value(), root["usage"]["prompt_tokens"].get_uint64().value());
+    std::vector<std::vector<double>> all;
+    for (const element one : root["data"].get_array()) {
+      auto& vector = all.emplace_back();
+      for (const element value : one["embedding"].get_array()) vector.push_back(value.get_double());
+    }
+    return all;
+  };
+  const auto first = vectors(R"({"input":["babo","dabo"],"dimensions":8})");
+  ASSERT_EQ(first.size(), 2u);
+  EXPECT_EQ(first[0].size(), 8u);
+  EXPECT_NE(first[0], first[1]);
+  double squares = 0;
+  for (const double value : first[0]) squares += value * value;
+  EXPECT_NEAR(squares, 1.0, 1e-5);
+  EXPECT_EQ(vectors(R"({"input":"dabo","dimensions":8})").at(0), first[1]);
+  const Answer packed = ask("POST", "/v1/embeddings", R"({"input":"dabo","dimensions":8,"encoding_format":"base64"})");
+  simdjson::dom::parser parser;
+  EXPECT_EQ(parser.parse(packed.body)["data"].at(0)["embedding"].get_string().value().size(), 44u);
+}
+
+TEST_F(EngineServerTest, TokensInTokensOut) {
+  const std::string body = R"({"token_ids":[300,302,304,306,308],"sampling_params":{"max_tokens":3})";
+  open();
+  EXPECT_EQ(ask("POST", "/inference/v1/generate", body + "}").status, 403);
+  options.scale_out = ScaleOut::kServe;
+  open();
+  const Answer whole = ask("POST", "/inference/v1/generate", body + "}");
+  ASSERT_EQ(whole.status, 200) << whole.body;
+  simdjson::dom::parser parser;
+  std::vector<std::uint64_t> ids;
+  for (const element id : parser.parse(whole.body)["choices"].at(0)["token_ids"].get_array()) {
+    ids.push_back(id.get_uint64());
+  }
+  EXPECT_EQ(ids.size(), 3u);
+  EXPECT_EQ(api::find_usage(whole.body)->prompt_tokens, 5u);
+  const auto chunks =
+      stream("/inference/v1/generate", body + R"(,"stream":true,"stream_options":{"include_usage":true}})");
+  ASSERT_EQ(chunks.size(), 5u);
+  for (std::size_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(parser.parse(chunks[i])["choices"].at(0)["token_ids"].at(0).get_uint64().value(), ids[i]);
+  }
+  EXPECT_TRUE(api::is_usage_only_chunk(chunks[3]));
+  EXPECT_EQ(api::find_usage(chunks[3])->cached_tokens, 4u);
+  EXPECT_EQ(chunks[4], "[DONE]");
+}
+
 TEST_F(EngineServerTest, SmallPathsAnswerAsVllm) {
   options.aliases = {"alias"};
   options.adapters = {{"adapter-x", "/models/x"}};
@@ -194,7 +248,7 @@ TEST_F(EngineServerTest, SmallPathsAnswerAsVllm) {
   EXPECT_EQ(wrong_method.body, R"({"detail":"Method Not Allowed"})");
   ASSERT_NE(wrong_method.headers.find("allow"), nullptr);
   EXPECT_EQ(*wrong_method.headers.find("allow"), "POST");
-  const Answer unknown = ask("POST", "/v1/embeddings", "{}");
+  const Answer unknown = ask("POST", "/v1/images", "{}");
   EXPECT_EQ(unknown.status, 404);
   EXPECT_EQ(unknown.body, R"({"detail":"Not Found"})");
 }

@@ -8,7 +8,9 @@ Generation::Generation(std::shared_ptr<http::Exchange> exchange, Options options
     : exchange_(std::move(exchange)),
       options_(std::move(options)),
       choices_(std::move(choices)),
-      left_(choices_.size()) {}
+      left_(choices_.size()) {
+  if (options_.endpoint == api::Endpoint::kResponses) item_id_ = "msg_" + options_.id;
+}
 
 void Generation::start() {
   if (!options_.stream) return;
@@ -17,9 +19,11 @@ void Generation::start() {
   exchange_->start(200, std::move(headers), std::nullopt);
 }
 
-bool Generation::emit(ChoiceState& choice, std::string_view text, bool finished) {
+bool Generation::emit(ChoiceState& choice, TokenId token, std::string_view text, bool finished) {
   if (options_.stream) {
-    stream_token(choice, text, finished);
+    stream_token(choice, token, text, finished);
+  } else if (options_.endpoint == api::Endpoint::kGenerate) {
+    choice.ids.push_back(token);
   } else {
     choice.text += text;
   }
@@ -34,7 +38,53 @@ bool Generation::emit(ChoiceState& choice, std::string_view text, bool finished)
   return true;
 }
 
-void Generation::stream_token(const ChoiceState& choice, std::string_view text, bool finished) {
+api::ResponseAnswer Generation::response(const ChoiceState& choice, std::string_view extra_members_json) const {
+  return {.id = options_.id,
+          .item_id = item_id_,
+          .model = options_.model,
+          .created = options_.created,
+          .output_tokens_max = options_.output_tokens_max,
+          .text = choice.text,
+          .cut = choice.end == FinishReason::kLength,
+          .usage = usage(),
+          .extra_members_json = extra_members_json};
+}
+
+api::MessageAnswer Generation::message(const ChoiceState& choice, std::string_view extra_members_json) const {
+  return {.id = options_.id,
+          .model = options_.model,
+          .text = choice.text,
+          .stop_reason = choice.end == FinishReason::kLength ? "max_tokens" : "end_turn",
+          .usage = usage(),
+          .extra_members_json = extra_members_json};
+}
+
+void Generation::stream_token(ChoiceState& choice, TokenId token, std::string_view text, bool finished) {
+  if (options_.endpoint == api::Endpoint::kResponses) {
+    const api::ResponseAnswer answer = response(choice, {});
+    std::string bytes;
+    if (choice.output_tokens == 1) {
+      bytes = api::response_opening(answer);
+      events_ = api::kResponseOpeningEvents;
+    }
+    if (!text.empty()) bytes += api::response_delta(answer, text, events_++);
+    choice.text += text;
+    exchange_->write(bytes);
+    return;
+  }
+  if (options_.endpoint == api::Endpoint::kMessages) {
+    std::string bytes;
+    if (choice.output_tokens == 1) bytes = api::message_opening(message(choice, {}));
+    if (!text.empty()) bytes += api::message_delta(text);
+    exchange_->write(bytes);
+    return;
+  }
+  if (options_.endpoint == api::Endpoint::kGenerate) {
+    api::IdsChoice told{.index = choice.index, .ids = {token}, .finish_reason = std::nullopt};
+    if (finished) told.finish_reason = finish_reason_name(choice.end);
+    exchange_->write(http::sse_event(api::ids_chunk(options_.id, told)));
+    return;
+  }
   const bool chat = options_.endpoint == api::Endpoint::kChatCompletions;
   api::Delta delta{.id = options_.id, .model = options_.model, .created = options_.created, .index = choice.index};
   std::string bytes;
@@ -52,9 +102,20 @@ void Generation::stream_token(const ChoiceState& choice, std::string_view text, 
 
 void Generation::finish_stream() {
   std::string bytes;
+  if (options_.endpoint == api::Endpoint::kResponses || options_.endpoint == api::Endpoint::kMessages) {
+    const std::string more = extra();
+    const ChoiceState& choice = choices_.front();
+    exchange_->write(options_.endpoint == api::Endpoint::kResponses
+                         ? api::response_ending(response(choice, more), events_)
+                         : api::message_ending(message(choice, more)));
+    exchange_->end();
+    return;
+  }
   if (options_.include_usage) {
+    const bool ids = options_.endpoint == api::Endpoint::kGenerate;
     bytes = http::sse_event(
-        api::usage_chunk(options_.endpoint, options_.id, options_.model, options_.created, usage(), extra()));
+        ids ? api::ids_usage_chunk(options_.id, usage(), extra())
+            : api::usage_chunk(options_.endpoint, options_.id, options_.model, options_.created, usage(), extra()));
   }
   bytes += http::sse_event("[DONE]");
   exchange_->write(bytes);
@@ -62,16 +123,36 @@ void Generation::finish_stream() {
 }
 
 void Generation::finish_whole() {
+  http::Headers headers;
+  headers.add("Content-Type", "application/json");
+  exchange_->respond(200, std::move(headers), whole_body());
+}
+
+std::string Generation::whole_body() {
+  const std::string more = extra();
+  if (options_.endpoint == api::Endpoint::kResponses) return api::response_body(response(choices_.front(), more));
+  if (options_.endpoint == api::Endpoint::kMessages) return api::message_body(message(choices_.front(), more));
+  if (options_.endpoint == api::Endpoint::kEmbeddings) {
+    std::vector<std::vector<float>> vectors;
+    vectors.reserve(choices_.size());
+    for (ChoiceState& choice : choices_) vectors.push_back(std::move(choice.vector));
+    return api::embeddings_body(options_.id, options_.model, options_.created, vectors, options_.format,
+                                usage().prompt_tokens);
+  }
+  if (options_.endpoint == api::Endpoint::kGenerate) {
+    std::vector<api::IdsChoice> choices;
+    choices.reserve(choices_.size());
+    for (ChoiceState& choice : choices_) {
+      choices.push_back({choice.index, std::move(choice.ids), finish_reason_name(choice.end)});
+    }
+    return api::ids_response(options_.id, options_.model, options_.created, choices, usage(), more);
+  }
   std::vector<api::Choice> choices;
   choices.reserve(choices_.size());
   for (ChoiceState& choice : choices_) {
     choices.push_back({choice.index, std::move(choice.text), std::string(finish_reason_name(choice.end))});
   }
-  http::Headers headers;
-  headers.add("Content-Type", "application/json");
-  exchange_->respond(
-      200, std::move(headers),
-      api::whole_response(options_.endpoint, options_.id, options_.model, options_.created, choices, usage(), extra()));
+  return api::whole_response(options_.endpoint, options_.id, options_.model, options_.created, choices, usage(), more);
 }
 
 api::Usage Generation::usage() const {

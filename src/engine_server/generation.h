@@ -26,7 +26,9 @@ struct ChoiceState {
   std::uint64_t prompt_tokens = 0;
   std::uint64_t cached_tokens = 0;
   std::uint64_t output_tokens = 0;
-  std::string text;  // whole answers only
+  std::string text;          // whole answers, and Responses
+  std::vector<TokenId> ids;  // whole answers of token ids only
+  std::vector<float> vector;
   Instant added_at;
   Instant scheduled_at;
   Instant first_at;
@@ -47,12 +49,14 @@ class Generation {
     Timing timing = Timing::kSilent;
     double speed = 1;
     std::uint32_t rank = 0;
+    api::EmbeddingFormat format = api::EmbeddingFormat::kFloat;
+    std::uint64_t output_tokens_max = 0;
   };
   Generation(std::shared_ptr<http::Exchange> exchange, Options options, std::vector<ChoiceState> choices);
 
   void start();  // a stream's head goes out at once
-  // One token of one answer. Returns true when the exchange is complete: everything is written.
-  bool emit(ChoiceState& choice, std::string_view text, bool finished);
+  // One token of one answer and its text. Returns true when the exchange is complete: everything is written.
+  bool emit(ChoiceState& choice, TokenId token, std::string_view text, bool finished);
 
   std::vector<ChoiceState>& choices() { return choices_; }
   std::uint32_t rank() const { return options_.rank; }
@@ -60,7 +64,10 @@ class Generation {
   double engine_seconds(Duration d) const { return to_seconds(d) * options_.speed; }
 
  private:
-  void stream_token(const ChoiceState& choice, std::string_view text, bool finished);
+  void stream_token(ChoiceState& choice, TokenId token, std::string_view text, bool finished);
+  api::ResponseAnswer response(const ChoiceState& choice, std::string_view extra_members_json) const;
+  api::MessageAnswer message(const ChoiceState& choice, std::string_view extra_members_json) const;
+  std::string whole_body();
   void finish_stream();
   void finish_whole();
   api::Usage usage() const;
@@ -70,6 +77,8 @@ class Generation {
   Options options_;
   std::vector<ChoiceState> choices_;
   std::size_t left_;
+  std::string item_id_;       // of Responses
+  std::uint64_t events_ = 0;  // of Responses: written so far
 };
 
 }  // namespace warmpath::engine_server

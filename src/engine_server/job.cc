@@ -107,7 +107,7 @@ std::variant<std::vector<std::vector<TokenId>>, Refusal> encode_all(const JobCon
     prompts.push_back(std::move(*ids));
     return std::nullopt;
   };
-  if (request.endpoint == api::Endpoint::kChatCompletions) {
+  if (api::has_chat(request.endpoint)) {
     if (auto refusal = take(encode_chat(context, request))) return std::move(*refusal);
   }
   for (const api::TextOrIds& prompt : request.prompts) {
@@ -119,6 +119,7 @@ std::variant<std::vector<std::vector<TokenId>>, Refusal> encode_all(const JobCon
 // How many tokens may follow a prompt, or why none.
 std::variant<std::uint64_t, Refusal> output_room(const JobContext& context, const api::Request& request,
                                                  std::uint64_t prompt_tokens) {
+  if (request.endpoint == api::Endpoint::kCountTokens) return 0u;
   const std::string limit = std::to_string(context.model_tokens_max);
   if (prompt_tokens >= context.model_tokens_max) {
     return bad_value("This model's maximum context length is " + limit + " tokens. However, your prompt contains " +
@@ -130,6 +131,7 @@ std::variant<std::uint64_t, Refusal> output_room(const JobContext& context, cons
   const std::uint64_t room = context.model_tokens_max - prompt_tokens;
   if (!request.max_tokens) return room;
   const std::uint64_t asked = *request.max_tokens;
+  if (request.endpoint == api::Endpoint::kResponses) return std::clamp<std::uint64_t>(asked, 1, room);
   if (asked == 0) return bad_value("max_tokens must be at least 1, got 0.", "max_tokens", asked);
   if (asked > context.model_tokens_max) {
     return bad_value("max_tokens=" + std::to_string(asked) + " cannot be greater than max_model_len=" + limit +
@@ -162,6 +164,30 @@ bool asks_for_texts(std::string_view body) {
   return parser.parse(body.data(), body.size())["return_token_strs"].get(asked) == simdjson::SUCCESS && asked;
 }
 
+// What only embeddings have.
+std::optional<Refusal> read_embedding(std::string_view body, Job& job) {
+  simdjson::dom::parser parser;
+  simdjson::dom::element root;
+  if (parser.parse(body.data(), body.size()).get(root) != simdjson::SUCCESS) return bad_request("not JSON", "body");
+  std::uint64_t dimensions = 0;
+  if (root["dimensions"].get(dimensions) == simdjson::SUCCESS) {
+    if (dimensions == 0 || dimensions > kDimensionsMax) {
+      return bad_value("dimensions must be 1 to " + std::to_string(kDimensionsMax) + ".", "dimensions", dimensions);
+    }
+    job.dimensions = static_cast<std::uint32_t>(dimensions);
+  }
+  std::string_view format;
+  if (root["encoding_format"].get(format) == simdjson::SUCCESS) {
+    if (format != "float" && format != "base64") {
+      return bad_request("encoding_format must be float or base64.", "encoding_format");
+    }
+    job.format = format == "base64" ? api::EmbeddingFormat::kBase64 : api::EmbeddingFormat::kFloat;
+  }
+  job.exact_length = true;
+  job.output_max.assign(job.prompts.size(), 1);  // one step: the model computes the prompt and is done
+  return std::nullopt;
+}
+
 // Adapter and salt as an engine with these faults keys its blocks.
 void mistake_keys(const FaultSet& faults, Job& job) {
   if (faults.has(Fault::kSaltIgnored)) job.salt.clear();
@@ -171,7 +197,7 @@ void mistake_keys(const FaultSet& faults, Job& job) {
 
 // One prompt as vLLM 0.32's renderer hands it on; members that take a request's own settings only.
 void write_rendered(JsonWriter& json, const Job& job, std::size_t prompt, std::string_view request_id) {
-  const bool chat = job.endpoint == api::Endpoint::kChatCompletions;
+  const bool chat = api::has_chat(job.endpoint);
   json.object().member("request_id", request_id).key("token_ids").array();
   for (const TokenId id : job.prompts[prompt]) json.value(id);
   json.end().key("token_offsets").null().key("features").null().key("content_parts").null();
@@ -189,8 +215,13 @@ void write_rendered(JsonWriter& json, const Job& job, std::size_t prompt, std::s
 
 }  // namespace
 
-std::string refusal_body(const Refusal& refusal) {
+std::string refusal_body(const Refusal& refusal, api::ErrorForm form) {
   JsonWriter json;
+  if (form == api::ErrorForm::kAnthropic) {
+    json.object().member("type", "error").key("error").object().member("type", refusal.type);
+    json.member("message", refusal.message).end().end();
+    return json.take();
+  }
   json.object().key("error").object().member("message", refusal.message).member("type", refusal.type).key("param");
   if (refusal.param.empty()) {
     json.null();
@@ -218,6 +249,11 @@ std::variant<Job, Refusal> prepare_job(const JobContext& context, api::Endpoint 
   Job job;
   if (!find_model(context.options, request.model, job.adapter)) return unknown_model(context.options, request.model);
   if (request.has_media) return bad_request(context.options.model + " is not a multimodal model");
+  // Where real engines try out what a template takes, this one takes it as it stands.
+  if (!request.why_not_exact.empty() && request.why_not_exact != api::kWhyNotInlineSystem &&
+      request.why_not_exact != api::kWhyNotThinkingOff) {
+    return bad_request("this simulated engine does not do that (" + std::string(request.why_not_exact) + ")");
+  }
   if (request.has_own_template) {
     return bad_request("Chat template is passed with request, but this engine does not trust request templates.");
   }
@@ -238,9 +274,14 @@ std::variant<Job, Refusal> prepare_job(const JobContext& context, api::Endpoint 
   job.salt = request.cache_salt;
   job.report = report_mode(body);
   mistake_keys(context.options.faults, job);
-  job.exact_length = request.max_tokens.has_value() || request.ignore_eos;
+  // The newer APIs' limits are generous: there they only limit.
+  const bool limit_only = endpoint == api::Endpoint::kResponses || endpoint == api::Endpoint::kMessages;
+  job.exact_length = (request.max_tokens.has_value() && !limit_only) || request.ignore_eos;
   job.stream = request.stream;
   job.include_usage = request.include_usage;
+  if (endpoint == api::Endpoint::kEmbeddings) {
+    if (auto refusal = read_embedding(body, job)) return std::move(*refusal);
+  }
   return job;
 }
 
@@ -262,7 +303,7 @@ std::variant<Tokenized, Refusal> prepare_tokenize(const JobContext& context, std
 
 std::string render_body(const Job& job, std::string_view request_id) {
   JsonWriter json;
-  if (job.endpoint == api::Endpoint::kChatCompletions) {
+  if (api::has_chat(job.endpoint)) {
     write_rendered(json, job, 0, request_id);
     return json.take();
   }

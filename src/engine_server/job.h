@@ -15,16 +15,19 @@
 
 namespace warmpath::engine_server {
 
-// An error answer: {"error":{"message","type","param","code"}}.
+// An error answer: {"error":{"message","type","param","code"}}, or as Anthropic's API has it.
 struct Refusal {
   int status = 400;
   std::string message;
   std::string type = "BadRequestError";
   std::string param;  // empty: null
 };
-std::string refusal_body(const Refusal& refusal);
+std::string refusal_body(const Refusal& refusal, api::ErrorForm form = api::ErrorForm::kOpenAi);
 // What a broken HTTP message, a full server or the tokenizer says, in that shape.
 Refusal refusal_of(const Error& error);
+
+inline constexpr std::uint32_t kDimensionsDefault = 64;
+inline constexpr std::uint32_t kDimensionsMax = 4'096;
 
 struct Job {
   api::Endpoint endpoint = api::Endpoint::kChatCompletions;
@@ -35,9 +38,12 @@ struct Job {
   engine::ReportMode report = engine::ReportMode::kIncremental;
   std::uint32_t choices = 1;              // `n`, per prompt
   std::vector<std::uint64_t> output_max;  // per prompt: what max_tokens and the model allow
-  bool exact_length = false;              // max_tokens or ignore_eos given: exactly output_max
+  bool exact_length = false;              // exactly output_max: max_tokens (of OpenAI's older APIs) or ignore_eos given
   bool stream = false;
   bool include_usage = false;
+  // Embeddings.
+  std::uint32_t dimensions = kDimensionsDefault;
+  api::EmbeddingFormat format = api::EmbeddingFormat::kFloat;
 };
 
 // What a job is checked against.
@@ -47,6 +53,7 @@ struct JobContext {
   std::uint64_t model_tokens_max = 0;
   std::int64_t now_unix_seconds = 0;  // for templates that print the date
 };
+// Where only tokens are counted, output_max is 0.
 std::variant<Job, Refusal> prepare_job(const JobContext& context, api::Endpoint endpoint, std::string_view body);
 
 // POST /tokenize, both forms.
@@ -56,7 +63,7 @@ struct Tokenized {
 };
 std::variant<Tokenized, Refusal> prepare_tokenize(const JobContext& context, std::string_view body);
 
-// The answer of /v1/chat/completions/render (an object) and /v1/completions/render (a list, one a prompt).
+// The answer of /render: of chats in any form an object, of /v1/completions/render a list, one a prompt.
 std::string render_body(const Job& job, std::string_view request_id);
 
 inline constexpr std::uint32_t kChoicesMax = 128;  // `n`

@@ -49,6 +49,25 @@ TEST_F(JobTest, AChatIsRenderedAndEncoded) {
   EXPECT_THAT(made.output_max, ElementsAre(100 - made.prompts[0].size()));
 }
 
+TEST_F(JobTest, EmbeddingsTakeOneStepAPrompt) {
+  const Job made = job(Endpoint::kEmbeddings, R"({"input":["!","?"],"dimensions":8,"encoding_format":"base64"})");
+  EXPECT_THAT(made.prompts, ElementsAre(ElementsAre('!'), ElementsAre('?')));
+  EXPECT_THAT(made.output_max, ElementsAre(1, 1));
+  EXPECT_EQ(made.dimensions, 8u);
+  EXPECT_EQ(made.format, api::EmbeddingFormat::kBase64);
+  EXPECT_EQ(refusal(Endpoint::kEmbeddings, R"({"input":"!","dimensions":0})").param, "dimensions");
+  EXPECT_EQ(refusal(Endpoint::kEmbeddings, R"({"input":"!","encoding_format":"hex"})").param, "encoding_format");
+  EXPECT_EQ(refusal(Endpoint::kEmbeddings, R"({"messages":[{"role":"user","content":"!"}]})").status, 400);
+}
+
+TEST_F(JobTest, GenerateTakesIds) {
+  const Job made = job(Endpoint::kGenerate, R"({"token_ids":[5,6],"sampling_params":{"max_tokens":3},"stream":true})");
+  EXPECT_THAT(made.prompts, ElementsAre(ElementsAre(5, 6)));
+  EXPECT_THAT(made.output_max, ElementsAre(3));
+  EXPECT_TRUE(made.exact_length && made.stream);
+  EXPECT_EQ(refusal(Endpoint::kGenerate, R"({"token_ids":[99999999],"sampling_params":{}})").status, 400);
+}
+
 TEST_F(JobTest, CompletionsTakeTextIdsAndLists) {
   EXPECT_THAT(job(Endpoint::kCompletions, R"({"model":"tiny","prompt":[5,6,7],"max_tokens":3})").prompts,
               ElementsAre(ElementsAre(5, 6, 7)));

@@ -82,6 +82,21 @@ OutputWriter::Answer OutputWriter::natural(const Prompt& prompt, Opening opening
   return answer;
 }
 
+std::vector<float> OutputWriter::vector(const Prompt& prompt, std::uint32_t dimensions) const {
+  RandomStream random = stream(prompt);
+  std::vector<double> drawn(dimensions);
+  double squares = 0;
+  for (double& value : drawn) {
+    value = random.normal(0, 1);
+    squares += value * value;
+  }
+  const double length = std::sqrt(squares);
+  std::vector<float> out;
+  out.reserve(dimensions);
+  for (const double value : drawn) out.push_back(static_cast<float>(length > 0 ? value / length : 1.0));
+  return out;
+}
+
 std::string_view OutputWriter::text(TokenId id) const {
   const auto it = texts_.find(id);
   return it == texts_.end() ? std::string_view() : it->second;

@@ -41,6 +41,9 @@ class OutputWriter {
   // A length of its own, at least one word, closed by the end token when the model has one; cut at `count_max` ids.
   Answer natural(const Prompt& prompt, Opening opening, std::uint64_t count_max) const;
 
+  // What an embedding of a prompt is here: a direction drawn from it, of length 1.
+  std::vector<float> vector(const Prompt& prompt, std::uint32_t dimensions) const;
+
   // The text of one generated id; empty for the end token.
   std::string_view text(TokenId id) const;
 

@@ -30,6 +30,17 @@ bool fits_tokenize(const api::Request& request) {
   return request.documents.empty() && request.reasoning_effort.empty() && !request.truncate_prompt_tokens;
 }
 
+// Those that vLLM 0.32 has a `/render` behind.
+bool has_render(api::Endpoint endpoint) {
+  switch (endpoint) {
+    case api::Endpoint::kChatCompletions:
+    case api::Endpoint::kCompletions:
+    case api::Endpoint::kResponses:
+    case api::Endpoint::kMessages: return true;
+    default: return false;
+  }
+}
+
 std::string tokenize_body(const api::Request& request, std::string_view model) {
   JsonWriter name;
   name.value(model);
@@ -66,7 +77,8 @@ EngineIds::EngineIds(AskOptions options, const std::string& pool, observe::Regis
 
 bool EngineIds::wants(const api::Request& request, const Plan& plan) const {
   if (options_.when == AskEngine::kNever || request.has_media || request.has_own_template) return false;
-  const bool chat = request.endpoint == api::Endpoint::kChatCompletions;
+  if (!request.why_not_exact.empty() || !has_render(request.endpoint)) return false;
+  const bool chat = api::has_chat(request.endpoint);
   if (!chat && only_text(request) == nullptr) return false;  // ids are exact; several prompts are not asked
   if (options_.when == AskEngine::kAlways) return true;
   if (plan.chain_kind == "refused") return false;
@@ -78,6 +90,7 @@ BlockKey EngineIds::key_of(const api::Request& request, std::string_view engine_
   std::string text;
   text.reserve(request.messages.size() + request.tools.size() + 512);
   append(text, engine_model);
+  append(text, api::path_of_endpoint(request.endpoint));
   for (const std::string_view part : {request.messages, request.tools, request.documents, request.chat_template_kwargs,
                                       request.reasoning_effort, request.tool_choice}) {
     append(text, part);

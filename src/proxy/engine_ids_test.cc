@@ -167,6 +167,14 @@ TEST_F(EngineIdsTest, AsksOnlyWhatItIsFor) {
   EXPECT_FALSE(always.wants(
       parsed(R"({"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"u"}}]}]})"), exact));
   EXPECT_FALSE(always.wants(parsed(chat_body(R"(,"chat_template":"x")")), exact));
+  const std::string both = R"({"input":"x","messages":[{"role":"user","content":"x"}],"max_tokens":1})";
+  EXPECT_TRUE(always.wants(parsed(both, api::Endpoint::kResponses), exact));
+  EXPECT_TRUE(always.wants(parsed(both, api::Endpoint::kMessages), exact));
+  EXPECT_FALSE(always.wants(parsed(both, api::Endpoint::kCountTokens), exact));
+  EXPECT_FALSE(always.wants(parsed(both, api::Endpoint::kEmbeddings), exact));
+  EXPECT_FALSE(always.wants(parsed(R"({"messages":[{"role":"user","content":"x"}],"thinking":{"type":"disabled"}})",
+                                   api::Endpoint::kMessages),
+                            exact));
 }
 
 TEST_F(EngineIdsTest, KeysAreApartWhereIdsMayBe) {
@@ -183,6 +191,9 @@ TEST_F(EngineIdsTest, KeysAreApartWhereIdsMayBe) {
   }
   keys.push_back(ids.key_of(parsed(chat_body()), "other", space));
   keys.push_back(ids.key_of(parsed(R"({"prompt":"x"})", api::Endpoint::kCompletions), "m", space));
+  keys.push_back(ids.key_of(parsed(R"({"input":"x"})", api::Endpoint::kResponses), "m", space));
+  keys.push_back(
+      ids.key_of(parsed(R"({"messages":[{"role":"user","content":"x"}]})", api::Endpoint::kMessages), "m", space));
   keys.push_back(ids.key_of(parsed(chat_body()), "m", blocks::KeySpace(2, "m", 16)));
   EXPECT_EQ(std::set<BlockKey>(keys.begin(), keys.end()).size(), keys.size());
   EXPECT_EQ(ids.key_of(parsed(chat_body(R"(,"temperature":1,"cache_salt":"s")")), "m", space), keys.front())

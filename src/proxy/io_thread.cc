@@ -11,7 +11,6 @@ namespace {
 constexpr std::string_view kJson = "application/json";
 constexpr std::string_view kModelsPath = "/v1/models";
 constexpr std::string_view kHealthPath = "/health";
-constexpr std::string_view kKnownPaths = "POST /v1/chat/completions, POST /v1/completions, GET /v1/models, GET /health";
 constexpr Duration kTick = std::chrono::seconds(1);
 
 http::Headers json_headers() {
@@ -20,8 +19,17 @@ http::Headers json_headers() {
   return headers;
 }
 
-void answer_error(http::Exchange& exchange, const Error& error, http::Headers headers = json_headers()) {
-  exchange.respond(api::status_of(error.kind).status, std::move(headers), api::error_body(error));
+void answer_error(http::Exchange& exchange, const Error& error, http::Headers headers = json_headers(),
+                  api::ErrorForm form = api::ErrorForm::kOpenAi) {
+  exchange.respond(api::status_of(error.kind).status, std::move(headers), api::error_body(error, {}, form));
+}
+
+std::string known_paths() {
+  std::string all;
+  for (const api::Endpoint endpoint : api::endpoints()) {
+    all += "POST " + std::string(api::path_of_endpoint(endpoint)) + ", ";
+  }
+  return all + "GET " + std::string(kModelsPath) + ", GET " + std::string(kHealthPath);
 }
 
 std::string text_of(std::string_view text) { return std::string(text.substr(0, 200)); }
@@ -172,8 +180,7 @@ void IoThread::serve(const std::shared_ptr<http::Exchange>& exchange) {
   const auto endpoint = api::endpoint_of_path(path);
   const bool known = endpoint || path == kModelsPath || path == kHealthPath;
   if (!known) {
-    answer_error(*exchange,
-                 {ErrorKind::kNotFound, "no such path: " + text_of(path) + "; there are " + std::string(kKnownPaths)});
+    answer_error(*exchange, {ErrorKind::kNotFound, "no such path: " + text_of(path) + "; there are " + known_paths()});
     return;
   }
   const std::string_view allowed = endpoint ? "POST" : "GET";
@@ -183,7 +190,7 @@ void IoThread::serve(const std::shared_ptr<http::Exchange>& exchange) {
     answer_error(*exchange,
                  {ErrorKind::kMethod,
                   text_of(method) + " is not allowed for " + text_of(path) + "; use " + std::string(allowed)},
-                 std::move(headers));
+                 std::move(headers), endpoint ? api::error_form_of(*endpoint) : api::ErrorForm::kOpenAi);
     return;
   }
   if (endpoint) {

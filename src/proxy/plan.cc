@@ -16,14 +16,14 @@ prompt::Input input_of(const api::Request& request, const PlanContext& context) 
   prompt::Input input;
   input.context.lora = context.adapter;
   input.context.salt = request.cache_salt;
-  input.has_media = request.has_media || request.has_own_template;
+  input.has_media = request.has_media || request.has_own_template || !request.why_not_exact.empty();
   input.truncate_prompt_tokens = request.truncate_prompt_tokens;
   input.truncation_tokens_max = truncation_tokens_max(request, context.model_tokens_max);
   if (request.truncation_side) {
     const bool left = *request.truncation_side == api::TruncationSide::kLeft;
     input.truncation_side = left ? tokens::TruncationSide::kLeft : tokens::TruncationSide::kRight;
   }
-  if (request.endpoint == api::Endpoint::kChatCompletions) {
+  if (api::has_chat(request.endpoint)) {
     tokens::ChatInput chat;
     chat.messages = request.messages;
     chat.tools = request.tools;
@@ -37,7 +37,7 @@ prompt::Input input_of(const api::Request& request, const PlanContext& context) 
     input.prompts.emplace_back(chat);
     return input;
   }
-  // Completions add special tokens unless told not to (vLLM 0.32).
+  // Completions and embeddings add special tokens unless told not to (vLLM 0.32).
   const auto special =
       request.add_special_tokens.value_or(true) ? tokens::SpecialTokens::kAdd : tokens::SpecialTokens::kNone;
   for (const api::TextOrIds& one : request.prompts) {
@@ -54,6 +54,20 @@ std::uint32_t saturated(std::uint64_t value) {
   return static_cast<std::uint32_t>(std::min<std::uint64_t>(value, std::numeric_limits<std::uint32_t>::max()));
 }
 
+// Some exact and others not are not compared with each other: then all are guessed.
+void add_parts(std::span<const prompt::Encoded> encoded, Plan& plan) {
+  const bool exact = plan.exact();
+  for (const prompt::Encoded& one : encoded) {
+    route::PromptPart& part = plan.parts.emplace_back();
+    part.prompt_tokens = one.prompt_tokens;
+    part.guessed_blocks = static_cast<std::uint32_t>(one.guessed_chain.size());
+    plan.guessed_chain.insert(plan.guessed_chain.end(), one.guessed_chain.begin(), one.guessed_chain.end());
+    if (!exact) continue;
+    part.chain_blocks = static_cast<std::uint32_t>(one.chain.size());
+    plan.chain.insert(plan.chain.end(), one.chain.begin(), one.chain.end());
+  }
+}
+
 }  // namespace
 
 Plan plan_without_chain(std::size_t body_bytes, std::string_view why_not) {
@@ -65,25 +79,34 @@ Plan plan_without_chain(std::size_t body_bytes, std::string_view why_not) {
 }
 
 Plan make_plan(const prompt::Encoder& encoder, const api::Request& request, const PlanContext& context) {
+  if (request.endpoint == api::Endpoint::kCountTokens) {  // nothing is computed, so nothing will be held
+    Plan plan;
+    plan.prompt_tokens = 1;
+    plan.chain_kind = "counted_only";
+    return plan;
+  }
   const std::size_t text_bytes = request.messages.size();
   const prompt::Input input = input_of(request, context);
-  if (input.prompts.empty()) return plan_without_chain(text_bytes, "embeddings");
+  if (input.prompts.empty()) {
+    return plan_without_chain(text_bytes, request.why_not_exact.empty() ? "embeddings" : request.why_not_exact);
+  }
   auto encoded = encoder.encode(input);
   if (!encoded.ok()) return plan_without_chain(text_bytes, "refused");
   Plan plan;
   std::uint64_t tokens = 0;
-  prompt::Encoded* longest = nullptr;
   for (prompt::Encoded& one : *encoded) {
     tokens += one.prompt_tokens;
     if (!one.exact) plan.chain_kind = one.why_not;
-    if (longest == nullptr || one.prompt_tokens > longest->prompt_tokens) longest = &one;
   }
   plan.prompt_tokens = saturated(tokens);
-  if (longest != nullptr) {
-    plan.chain = std::move(longest->chain);
-    plan.guessed_chain = std::move(longest->guessed_chain);
+  if (encoded->size() == 1) {
+    plan.chain = std::move(encoded->front().chain);
+    plan.guessed_chain = std::move(encoded->front().guessed_chain);
+  } else {
+    add_parts(*encoded, plan);
   }
   if (request.has_own_template) plan.chain_kind = "own_template";
+  if (!request.why_not_exact.empty()) plan.chain_kind = request.why_not_exact;
   return plan;
 }
 

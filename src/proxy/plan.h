@@ -9,12 +9,14 @@
 
 #include "api/api.h"
 #include "prompt/prompt.h"
+#include "route/route.h"
 
 namespace warmpath::proxy {
 
 struct Plan {
   std::vector<BlockKey> chain;  // empty: not exact
   std::vector<BlockKey> guessed_chain;
+  std::vector<route::PromptPart> parts;  // of several prompts, as route::Arrived has them; empty: one
   std::uint32_t prompt_tokens = 0;
   std::string chain_kind = "exact";  // or why not: stable words for metrics
   bool exact() const { return chain_kind == "exact"; }
@@ -27,7 +29,8 @@ struct PlanContext {
   std::uint32_t model_tokens_max = 0;  // prompt and answer, for truncate_prompt_tokens -1; 0: not known
 };
 // Runs on any thread. Never fails: a prompt that cannot be encoded is routed without a chain and the engine answers for
-// it in its own words. Several prompts: tokens of all, chain of the longest.
+// it in its own words. What is only counted (count_tokens) is no prompt to anyone: it goes where there is room. Several
+// prompts: the chains of all, one behind the other; exact only if each is.
 Plan make_plan(const prompt::Encoder& encoder, const api::Request& request, const PlanContext& context);
 // The plan with the ids that an engine told in place of ours; what was guessed stays.
 Plan with_ids(Plan plan, const prompt::Encoder& encoder, const api::Request& request, std::string_view adapter,

@@ -5,7 +5,8 @@
 //   ... proxy->address() ...
 //   proxy->drain([] { ... });                        // no new connections; running exchanges end
 //
-// Serves POST /v1/chat/completions and /v1/completions, GET /v1/models and /health; other paths are 404 naming these.
+// Serves POST to api::endpoints(), GET /v1/models and /health; other paths are 404 naming these. Errors have the form of
+// the endpoint's API.
 // Body bytes go to the engine as they came, unless an alias is resolved or usage is asked for (splices). Nothing
 // reaches the client before the engine's first body byte, so that everything before it can be tried on another engine:
 //   engine refuses, breaks or is silent  -> as route decides: another engine, or 502 / 503 / 504

@@ -118,6 +118,58 @@ void expect_quick_hang_ups(World& world, const std::function<std::shared_ptr<Cal
   EXPECT_LT(quickest, std::chrono::milliseconds(50));
 }
 
+TEST(Relay, EveryEndpointPassesItsBytesBothWays) {
+  const std::vector<std::pair<const char*, const char*>> bodies = {
+      {"/v1/responses", R"({"model" : "m","input":[{"role":"user","content":"a"}],"x":1e400})"},
+      {"/v1/messages", R"({"messages":[{"role":"user","content":[{"type":"text","text":"a"}]}],"max_tokens":5})"},
+      {"/v1/messages/count_tokens", R"({"messages":[{"role":"user","content":"a"}]})"},
+      {"/v1/embeddings", R"({"input":["a",  "b"]})"},
+      {"/inference/v1/generate", R"({"token_ids":[1,2],"sampling_params":{}})"}};
+  World world;
+  world.engine().script(answers(200, "{\"own\": \"form\"}"));
+  world.run();
+  for (const auto& [path, body] : bodies) {
+    const auto call = world.caller.post(world.address(), body, {}, path);
+    EXPECT_EQ(call->status(), 200) << path;
+    EXPECT_EQ(call->body(), "{\"own\": \"form\"}");
+    EXPECT_EQ(world.engine().seen().back().body, body);
+    EXPECT_EQ(world.engine().seen().back().head.target, path);
+  }
+}
+
+// Where usage stands differs; a stream that tells it unasked keeps it.
+TEST(Relay, UsageIsFoundInEachApisStream) {
+  PoolOptions pool;
+  pool.usage = api::UsageSplice::kAdd;
+  const std::string body = R"({"messages":[{"role":"user","content":"x"}],"max_tokens":5,"input":"x","stream":true})";
+  const std::string message =
+      "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":40,"
+      "\"output_tokens\":0}}}\n\nevent: message_delta\ndata: {\"type\":\"message_delta\",\"usage\":{\"input_tokens\":8,"
+      "\"output_tokens\":3,\"cache_read_input_tokens\":32}}\n\nevent: message_stop\ndata: "
+      "{\"type\":\"message_stop\"}\n\n";
+  const std::string response =
+      "event: response.created\ndata: {\"response\":{\"usage\":null}}\n\nevent: response.completed\ndata: "
+      "{\"type\":\"response.completed\",\"response\":{\"usage\":{\"input_tokens\":40,\"input_tokens_details\":"
+      "{\"cached_tokens\":32},\"output_tokens\":3},\"user\":null}}\n\n";
+  for (const auto& [path, stream] : {std::pair{"/v1/messages", message}, std::pair{"/v1/responses", response}}) {
+    World world(1, {}, pool);
+    world.engine().script([stream](const std::shared_ptr<http::Exchange>& exchange) {
+      exchange->start(200, typed("text/event-stream"), std::nullopt);
+      exchange->write(stream);
+      exchange->end();
+    });
+    world.run();
+    const auto call = world.caller.post(world.address(), body, {}, path);
+    EXPECT_EQ(call->body(), stream);
+    EXPECT_EQ(world.engine().seen()[0].body, body) << "nothing to ask for";
+    const auto record = world.records(1)[0];
+    ASSERT_TRUE(record.usage) << path;
+    EXPECT_EQ(record.usage->prompt_tokens, 40u);
+    EXPECT_EQ(record.usage->completion_tokens, 3u);
+    EXPECT_EQ(record.usage->cached_tokens, 32u);
+  }
+}
+
 TEST(HangUp, CancelsTheEngineInTheMiddleOfAStream) {
   World world;
   world.engine().script([](const std::shared_ptr<http::Exchange>& exchange) {
@@ -262,6 +314,26 @@ TEST(Broken, AStreamEndsInAnErrorEventAndNoDone) {
   EXPECT_THAT(call->body(), Not(HasSubstr("cut")));
   EXPECT_EQ(world.records(1)[0].outcome, "broken");
   EXPECT_EQ(world.inflight_after(1), 0u);
+}
+
+TEST(Broken, EachApiIsToldInItsOwnForm) {
+  for (const auto& [path, body, told] : std::initializer_list<std::tuple<const char*, const char*, const char*>>{
+           {"/v1/messages", R"({"messages":[{"role":"user","content":"x"}],"max_tokens":5,"stream":true})",
+            R"(data: {"type":"error","error":{"type":"api_error",)"},
+           {"/v1/responses", R"({"input":"x","stream":true})", R"(data: {"type":"error","code":)"}}) {
+    World world;
+    world.engine().script([&world](const std::shared_ptr<http::Exchange>& exchange) {
+      exchange->start(200, typed("text/event-stream"), std::nullopt);
+      exchange->write("event: begun\ndata: {}\n\nevent: cut");
+      world.engine().loop().post([exchange] { exchange->abort(); });
+    });
+    world.run();
+    const auto call = world.caller.post(world.address(), body, {}, path);
+    EXPECT_EQ(call->failure(), "");
+    EXPECT_TRUE(call->body().starts_with("event: begun\ndata: {}\n\nevent: error\n" + std::string(told)))
+        << call->body();
+    EXPECT_THAT(call->body(), Not(HasSubstr("cut")));
+  }
 }
 
 TEST(Broken, AStreamThatFallsSilentEndsTheSameWay) {

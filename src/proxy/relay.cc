@@ -43,6 +43,7 @@ Relay::Relay(IoThread& io, std::shared_ptr<http::Exchange> client, RequestId id)
 // ---- before the engine ----
 
 void Relay::begin(api::Endpoint endpoint) {
+  endpoint_ = endpoint;
   take_request_id();
   record_.model = "other";
   client_->on_gone([weak = weak_from_this()] {
@@ -64,14 +65,14 @@ void Relay::begin(api::Endpoint endpoint) {
   client_wants_stream_ = parsed->stream;
   record_.stream = parsed->stream;
   if (!choose_pool(parsed->model)) return;
-  strip_usage_ = pool_->options().usage == api::UsageSplice::kAdd && parsed->stream && !parsed->include_usage;
+  strip_usage_ = pool_->options().usage == api::UsageSplice::kAdd && api::takes_stream_options(endpoint) &&
+                 parsed->stream && !parsed->include_usage;
   to_send_ = body_;
   if (model_.rewrite || strip_usage_) {
     const auto name = model_.rewrite ? std::optional<std::string_view>(model_.engine_model) : std::nullopt;
     to_send_ = std::make_shared<const std::string>(
         api::spliced(*body_, *parsed, name, strip_usage_ ? api::UsageSplice::kAdd : api::UsageSplice::kKeep));
   }
-  target_ = api::path_of_endpoint(endpoint);
   encode(std::make_shared<const api::Request>(std::move(parsed).value()));
 }
 
@@ -184,6 +185,7 @@ void Relay::ask_for_ids(std::shared_ptr<const api::Request> request, std::shared
 void Relay::not_told(Plan plan, AskOutcome why) {
   pool_->engine_ids()->count(why);
   plan.chain.clear();
+  for (route::PromptPart& part : plan.parts) part.chain_blocks = 0;
   plan.chain_kind = "ask_" + std::string(ask_outcome_name(why));
   planned(std::move(plan));
 }
@@ -198,7 +200,8 @@ void Relay::planned(Plan plan) {
                          .model = model_.engine_model,
                          .chain = std::move(plan.chain),
                          .guessed_chain = std::move(plan.guessed_chain),
-                         .prompt_tokens = plan.prompt_tokens};
+                         .prompt_tokens = plan.prompt_tokens,
+                         .parts = std::move(plan.parts)};
   if (!pool_->submit(std::move(arrived))) {
     refuse({ErrorKind::kUnavailable, "too many requests wait for a decision; try again"}, {}, std::chrono::seconds(1));
   }
@@ -236,7 +239,7 @@ void Relay::forward(const route::Forward& forward) {
   whole_.clear();
   http::ClientRequest request;
   request.method = "POST";
-  request.target = engine->path + target_;
+  request.target = engine->path + std::string(api::path_of_endpoint(endpoint_));
   request.headers = to_engine(client_->head().headers, record_.request_id, engine->info.rank);
   request.body = to_send_;
   request.timeouts = io_.shared().options.timeouts;
@@ -383,7 +386,7 @@ void Relay::broke(const Error& error) {
 
 void Relay::break_answer(const Error& shown) {
   if (answer_ == Answer::kStream && filter_->at_boundary()) {
-    send(api::error_event(shown));
+    send(api::error_event(shown, api::error_form_of(endpoint_), filter_->events()));
     client_->end();
   } else {
     client_->abort();
@@ -444,7 +447,7 @@ void Relay::refuse(const Error& error, std::string_view param, Duration retry_af
   headers.add("x-request-id", record_.request_id);
   const api::StatusRow row = api::status_of(error.kind);
   if (record_.why.empty() && row.status >= 500) record_.why = error.message;
-  respond(row.status, std::move(headers), api::error_body(error, param));
+  respond(row.status, std::move(headers), api::error_body(error, param, api::error_form_of(endpoint_)));
   end(row.code);
 }
 

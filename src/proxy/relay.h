@@ -87,7 +87,7 @@ class Relay final : public http::ResponseSink, public std::enable_shared_from_th
   Pool::Resolved model_;
   std::shared_ptr<const std::string> body_;     // as received
   std::shared_ptr<const std::string> to_send_;  // as engines get it
-  std::string target_;
+  api::Endpoint endpoint_{};
   bool strip_usage_ = false;
   bool client_wants_stream_ = false;
 

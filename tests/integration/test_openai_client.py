@@ -1,19 +1,9 @@
-"""The official OpenAI Python client against the gateway: only its base URL is another.
+"""The official OpenAI Python client against the gateway: only its base URL is another."""
 
-The client is installed from the package registry into a cache, once. Where that is not possible the test is skipped, in CI
-it fails.
-"""
-
-import json
-import os
-import pathlib
-import shutil
-import subprocess
-import sys
-import tempfile
 import unittest
 
-from harness import MODEL, Case, seconds, words
+from clients import run_with
+from harness import MODEL, Case, words
 
 VERSION = "3.54.0"
 
@@ -47,7 +37,30 @@ def error_of(call):
     return None
 out["unknown"] = error_of(lambda: client.chat.completions.create(model="nope", messages=messages))
 out["malformed"] = error_of(lambda: client.chat.completions.create(model="demo", messages=[{"role": "user", "content": 5}]))
-out["path"] = error_of(lambda: client.embeddings.create(model="demo", input="x"))
+vectors = client.embeddings.create(model="demo", input=["one", "two", "one"], dimensions=12)
+out["vectors"] = [d.embedding for d in vectors.data]
+out["embedded_tokens"] = vectors.usage.prompt_tokens
+out["embedding"] = client.embeddings.create(model="demo", input="two", dimensions=12, encoding_format="float").data[0].embedding
+out["no_input"] = error_of(lambda: client.embeddings.create(model="demo", input=[]))
+response = client.responses.create(model="demo", input="hello", instructions=text, max_output_tokens=30)
+out["response"] = {"text": response.output_text, "status": response.status, "tokens": response.usage.output_tokens}
+turn = [{"role": "user", "content": "hello"}, *[item.model_dump(exclude_none=True) for item in response.output],
+        {"role": "user", "content": "and more"}]
+again = client.responses.create(model="demo", input=turn, instructions=text, max_output_tokens=30)
+out["second_turn_cached"] = again.usage.input_tokens_details.cached_tokens
+events = list(client.responses.create(model="demo", input=turn, instructions=text, max_output_tokens=30, stream=True))
+out["event_types"] = list(dict.fromkeys(e.type for e in events))
+out["event_numbers"] = [e.sequence_number for e in events]
+out["streamed"] = "".join(e.delta for e in events if e.type == "response.output_text.delta")
+out["stream_end"] = {"text": events[-1].response.output_text, "cached": events[-1].response.usage.input_tokens_details.cached_tokens}
+out["again"] = again.output_text
+tools = [{"type": "function", "name": "look", "description": "looks", "strict": True,
+          "parameters": {"type": "object", "properties": {"at": {"type": "string"}}}}]
+called = [{"role": "user", "content": "hello"}, {"type": "function_call", "call_id": "c1", "name": "look", "arguments": "{\"at\": \"sea\"}"},
+          {"type": "function_call_output", "call_id": "c1", "output": "blue"}]
+out["tools"] = client.responses.create(model="demo", input=called, tools=tools, max_output_tokens=5).status
+out["kept"] = error_of(lambda: client.responses.create(model="demo", input="x", previous_response_id=response.id))
+out["path"] = error_of(lambda: client.images.generate(model="demo", prompt="x"))
 
 import asyncio
 async def many():
@@ -63,42 +76,10 @@ json.dump(out, sys.stdout)
 '''
 
 
-def client_python():
-    """The interpreter of a venv that has the client; installs it once."""
-    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "warmpath"
-    folder = cache / f"openai-{VERSION}"
-    python = folder / "bin" / "python"
-    if python.exists():
-        return python
-    cache.mkdir(parents=True, exist_ok=True)
-    # Made aside and moved into place: a broken install never looks like a whole one. Scripts in it would name the old
-    # place; only its interpreter is used.
-    made = tempfile.mkdtemp(dir=cache, prefix=f"openai-{VERSION}.")
-    try:
-        subprocess.run([sys.executable, "-m", "venv", made], check=True, capture_output=True, timeout=300)
-        subprocess.run([made + "/bin/python", "-m", "pip", "install", "-q", f"openai=={VERSION}"], check=True,
-                       capture_output=True, text=True, timeout=600)
-        if not python.exists():
-            os.rename(made, folder)
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
-    return python
-
-
 class OpenAiClient(Case):
     def test_the_official_client(self):
-        try:
-            python = client_python()
-        except (OSError, subprocess.SubprocessError) as error:
-            said = getattr(error, "stderr", "") or str(error)
-            if os.environ.get("CI"):
-                self.fail(f"openai {VERSION} could not be installed: {said}")
-            self.skipTest(f"openai {VERSION} could not be installed: {str(said)[-300:]}")
         gateway = self.gateway([self.engine(), self.engine()])
-        ran = subprocess.run([python, "-c", SCRIPT, "http://" + gateway.address, words(1, 200)], capture_output=True,
-                             text=True, timeout=seconds(120), check=False)
-        self.assertEqual(ran.returncode, 0, ran.stderr[-4000:])
-        out = json.loads(ran.stdout)
+        out = run_with(self, "openai", VERSION, SCRIPT, "http://" + gateway.address, words(1, 200))
         self.assertEqual(out["version"], VERSION)
         self.assertTrue(out["whole"])
         self.assertEqual(out["finish"], "length")
@@ -113,6 +94,26 @@ class OpenAiClient(Case):
         self.assertIn(MODEL, out["unknown"]["message"])
         self.assertEqual(out["malformed"]["class"], "BadRequestError")
         self.assertIn("content", out["malformed"]["message"])
+        self.assertEqual([len(v) for v in out["vectors"]], [12, 12, 12])
+        self.assertEqual(out["vectors"][0], out["vectors"][2])
+        self.assertNotEqual(out["vectors"][0], out["vectors"][1])
+        for told, packed in zip(out["embedding"], out["vectors"][1]):
+            self.assertAlmostEqual(told, packed, places=6)
+        self.assertGreaterEqual(out["embedded_tokens"], 3)
+        self.assertEqual(out["no_input"]["class"], "BadRequestError")
+        self.assertTrue(out["response"]["text"])
+        self.assertIn(out["response"]["status"], ("completed", "incomplete"))
+        self.assertGreater(out["response"]["tokens"], 0)
+        self.assertGreater(out["second_turn_cached"], 100)
+        self.assertEqual(out["event_types"][:2], ["response.created", "response.in_progress"])
+        self.assertIn(out["event_types"][-1], ("response.completed", "response.incomplete"))
+        self.assertEqual(out["event_numbers"], list(range(len(out["event_numbers"]))))
+        self.assertEqual(out["streamed"], out["again"])
+        self.assertEqual(out["stream_end"]["text"], out["again"])
+        self.assertGreater(out["stream_end"]["cached"], 100)
+        self.assertIn(out["tools"], ("completed", "incomplete"))
+        self.assertEqual(out["kept"]["class"], "BadRequestError")
+        self.assertIn("whole conversation in `input`", out["kept"]["message"])
         self.assertEqual(out["path"]["class"], "NotFoundError")
         self.assertTrue(out["many"])
 

@@ -1,23 +1,9 @@
 // Writers of OpenAI-shaped answers, for the simulated engine; model lists.
-#include "api/api.h"
+#include "api/answer_json.h"
 #include "api/json_scan.h"
 
 namespace warmpath::api {
 namespace {
-
-void write_usage(JsonWriter& json, const Usage& usage) {
-  json.key("usage").object();
-  json.member("prompt_tokens", usage.prompt_tokens);
-  json.member("total_tokens", usage.prompt_tokens + usage.completion_tokens);
-  json.member("completion_tokens", usage.completion_tokens);
-  json.key("prompt_tokens_details");
-  if (usage.cached_tokens) {
-    json.object().member("cached_tokens", *usage.cached_tokens).end();
-  } else {
-    json.null();
-  }
-  json.end();
-}
 
 void write_head(JsonWriter& json, std::string_view id, std::string_view object, std::int64_t created,
                 std::string_view model) {
@@ -33,7 +19,22 @@ void write_finish(JsonWriter& json, const std::optional<std::string_view>& reaso
   }
 }
 
-// `extra` is a run of members without braces: "\"a\":1,\"b\":2".
+}  // namespace
+
+void write_usage(JsonWriter& json, const Usage& usage) {
+  json.key("usage").object();
+  json.member("prompt_tokens", usage.prompt_tokens);
+  json.member("total_tokens", usage.prompt_tokens + usage.completion_tokens);
+  json.member("completion_tokens", usage.completion_tokens);
+  json.key("prompt_tokens_details");
+  if (usage.cached_tokens) {
+    json.object().member("cached_tokens", *usage.cached_tokens).end();
+  } else {
+    json.null();
+  }
+  json.end();
+}
+
 std::string close_with(JsonWriter& json, std::string_view extra) {
   json.end();
   std::string out = json.take();
@@ -45,8 +46,6 @@ std::string close_with(JsonWriter& json, std::string_view extra) {
   }
   return out;
 }
-
-}  // namespace
 
 std::string chat_chunk(const Delta& delta) {
   JsonWriter json;
