@@ -51,6 +51,17 @@ bool adds_up(const Arrived& request) {
   return chain == request.chain.size() && guessed == request.guessed_chain.size();
 }
 
+// Whether two of several prompts have their first block in common: an engine may then find for the one what it has just
+// begun to compute for the other.
+bool begin_alike(const Arrived& request) {
+  std::vector<BlockKey> first;
+  for_each_part(request, [&](std::span<const BlockKey> chain, std::span<const BlockKey>, std::uint32_t) {
+    if (!chain.empty()) first.push_back(chain.front());
+  });
+  std::sort(first.begin(), first.end());
+  return std::adjacent_find(first.begin(), first.end()) != first.end();
+}
+
 // No more of a prompt's guess than the policy wants; 0: no cap.
 void cap_guesses(Arrived& request, std::uint32_t cap) {
   std::vector<BlockKey>& chain = request.guessed_chain;
@@ -227,7 +238,8 @@ void Core::Impl::forward(InFlight& flight, Instant now, std::vector<Effect>& out
   // A request just routed promises blocks that no event told of yet, and would hide that the events never tell of them.
   const schedule::Candidate& chosen = candidates[decision.candidate];
   flight.predicted_exactly =
-      decision.exact && chosen.recent_blocks <= chosen.matched_blocks[static_cast<std::size_t>(blocks::Tier::kGpu)];
+      decision.exact && chosen.recent_blocks <= chosen.matched_blocks[static_cast<std::size_t>(blocks::Tier::kGpu)] &&
+      !begin_alike(flight.request);
   flight.predicted_cached_tokens = decision.predicted_cached_tokens;
   books.forwarded(decision.engine, request.id, request.prompt_tokens,
                   request.prompt_tokens - decision.predicted_cached_tokens, now);

@@ -49,6 +49,19 @@ TEST(CoreTest, SeveralPromptsGoWhereMostOfAllOfThemIs) {
   pool.expect_empty_books();
 }
 
+// An engine finds for the second what it has begun to compute for the first: no prediction is wrong by that.
+TEST(CoreTest, PromptsThatBeginAlikeDoNotEnterTheProof) {
+  Pool pool("precise", 1);
+  const std::vector<std::vector<TokenId>> alike = {ids_of(1, 50), ids_of(1, 40)};
+  const std::vector<std::vector<TokenId>> apart = {ids_of(1'000, 50), ids_of(2'000, 40)};
+  EXPECT_EQ(Pool::only<Forward>(pool.step(pool.request(1, alike))).predicted_cached_tokens, 0u);
+  pool.step(Finished{RequestId(1), Usage{90, 5, 32}});
+  EXPECT_TRUE(pool.snapshot().proofs.empty());
+  pool.step(pool.request(2, apart));
+  pool.step(Finished{RequestId(2), Usage{90, 5, 0}});
+  EXPECT_EQ(pool.snapshot().proofs.at(0).requests, 1u);
+}
+
 TEST(CoreTest, EachOfSeveralPromptsIsExpectedWhereTheyWereJustRouted) {
   Pool pool("precise", 8);
   const std::vector<std::vector<TokenId>> prompts = {ids_of(1, 50), ids_of(1'000, 50)};
