@@ -66,6 +66,10 @@ class Endpoints(Case):
             self.assertEqual(post(engines[1].address, "/v1/completions", {"prompt": text, **one}).status, 200)
         blocks = sum(len(ids_of(engines[0], text)) // BLOCK for text in (long, *others))
         gateway.wait_blocks(blocks)
+        who = request(gateway.admin, "POST", "/index/who", {"model": MODEL, "prompt": [long, *others]}).json()
+        held = {engine["engine"]: engine["tokens"]["gpu"] for engine in who["engines"]}
+        self.assertEqual(sum(held.values()), blocks * BLOCK)
+        self.assertGreater(held[engines[1].url], held[engines[0].url])
         for prompts in ([long, *others], [ids_of(engines[0], text) for text in (*others, long)]):
             answer = post(gateway.address, "/v1/completions", {"prompt": prompts, **one})
             self.assertEqual(answer.status, 200, repr(answer))
