@@ -11,22 +11,21 @@ constexpr std::string_view kBillingHeader = "x-anthropic-billing-header";
 
 class Conversion {
  public:
-  Conversion(JsonScan& scan, Request& request) : scan_(scan), form_(request), request_(request) {}
+  Conversion(JsonScan& scan, const RequestLimits& limits, Request& request)
+      : scan_(scan), form_(request, limits), request_(request) {}
 
-  void run(const AnthropicBody& body) {
+  ErrorKind run(const AnthropicBody& body) {
     leading_system(body.system);
     each(body.messages, [this](JsonScan& at) { message(at); });
     if (!body.tools.empty()) each(body.tools, [this](JsonScan& at) { tool(at); });
     if (!scan_.failed()) form_.finish();
+    return form_.too_many() ? ErrorKind::kTooLarge : ErrorKind::kInvalid;
   }
 
  private:
-  // Calls item(scan) before each item of an array somewhere in the body.
   template <class F>
-  void each(std::string_view array, F&& item) {
-    JsonScan inner = scan_.within(array);
-    inner.array([&] { item(inner); });
-    scan_.adopt(inner);
+  void each(std::string_view array, F&& one) {
+    form_.each(scan_, array, one);
   }
 
   static bool is_billing(std::string_view text) {
@@ -210,8 +209,9 @@ class Conversion {
 
 }  // namespace
 
-void read_anthropic(JsonScan& scan, const AnthropicBody& body, const RequestLimits& limits, Request& request) {
-  Conversion(scan, request).run(body);
+void read_anthropic(JsonScan& scan, const AnthropicBody& body, const RequestLimits& limits, Request& request,
+                    ErrorKind& kind) {
+  kind = Conversion(scan, limits, request).run(body);
   if (scan.failed()) return;
   if (!body.output_config.empty()) {
     JsonScan inner = scan.within(body.output_config);

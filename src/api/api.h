@@ -40,6 +40,7 @@ bool has_chat(Endpoint endpoint);              // its prompt is a chat: rendered
 struct RequestLimits {
   std::size_t depth_max = 64;
   std::size_t prompts_max = 1'024;
+  std::size_t items_max = 65'536;  // of a Responses input, of Anthropic's messages: blocks, parts and tools included
   std::size_t name_bytes_max = 1'024;  // model, user, salt
 };
 

@@ -211,6 +211,26 @@ TEST(Conversion, FaultsNameTheFieldAndThePlace) {
   EXPECT_THAT(fault(messages(kUser, R"(,"tools":[{"input_schema":{}}])")), HasSubstr("a tool has no name"));
 }
 
+TEST(Conversion, ItemsAreBounded) {
+  RequestLimits limits;
+  limits.items_max = 4;
+  const auto kind = [&](Endpoint endpoint, std::string_view body) {
+    const auto request = parse_request(endpoint, body, limits);
+    return request.ok() ? std::string("ok") : request.error().message;
+  };
+  EXPECT_EQ(kind(Endpoint::kResponses, R"({"input":[{},{},{},{}]})"), "ok");
+  EXPECT_THAT(kind(Endpoint::kResponses, R"({"input":[{},{},{},{},{}]})"), HasSubstr("`input`: holds too many items"));
+  EXPECT_THAT(kind(Endpoint::kResponses, R"({"input":[{"role":"user","content":[{},{},{},{}]}]})"),
+              HasSubstr("too many"));
+  EXPECT_THAT(
+      kind(Endpoint::kMessages, R"({"messages":[{"role":"user","content":[{},{},{}]},{"role":"user","content":"x"}]})"),
+      HasSubstr("too many"));
+  const auto request =
+      parse_request(Endpoint::kMessages, R"({"messages":[{"role":"user","content":[{},{},{},{}]}]})", limits);
+  ASSERT_FALSE(request.ok());
+  EXPECT_EQ(status_of(request.error().kind).status, 413);
+}
+
 // Engines take the last of two members, others the first.
 TEST(Conversion, MembersGivenTwiceAreRefused) {
   for (const char* input :

@@ -38,9 +38,10 @@ void check_converted(const warmpath::api::Request& request) {
   if (request.converted == nullptr) return;
   std::string body = R"({"messages":)" + std::string(request.messages);
   if (!request.tools.empty()) body += R"(,"tools":)" + std::string(request.tools);
+  body += '}';
   RequestLimits limits;
   limits.depth_max *= 2;  // an item not known stands deeper in a chat
-  const auto chat = parse_request(Endpoint::kChatCompletions, body + "}", limits);
+  const auto chat = parse_request(Endpoint::kChatCompletions, body, limits);
   WP_CHECK(chat.ok());
   WP_CHECK(chat->messages == request.messages && chat->tools == request.tools);
 }

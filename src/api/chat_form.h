@@ -47,7 +47,7 @@ bool says(std::string_view json, std::string_view text);  // is the string `text
 // Messages and tools as they are made.
 class ChatForm {
  public:
-  explicit ChatForm(Request& request) : request_(request) {}
+  ChatForm(Request& request, const RequestLimits& limits) : request_(request), limits_(limits) {}
 
   // A message of a role and one content, both JSON.
   void message(std::string_view role, std::string_view content);
@@ -67,11 +67,30 @@ class ChatForm {
                 std::string_view strict, std::string_view defer_loading);
 
   void unsure(std::string_view why);  // the first reason counts
-  void finish();                      // hands all of it to the request
+
+  // Calls item(scan) before each item of an array somewhere in the text of `scan`; all items together are bounded.
+  template <class F>
+  void each(JsonScan& scan, std::string_view array, F&& item) {
+    JsonScan inner = scan.within(array);
+    inner.array([&] {
+      if (++items_ > limits_.items_max) {
+        too_many_ = true;
+        return inner.fail("holds too many items");
+      }
+      item(inner);
+    });
+    scan.adopt(inner);
+  }
+  bool too_many() const { return too_many_; }
+
+  void finish();  // hands all of it to the request
 
  private:
   std::string& next_message();
   Request& request_;
+  const RequestLimits& limits_;
+  std::size_t items_ = 0;
+  bool too_many_ = false;
   std::string messages_;
   std::string tools_;
 };
@@ -80,12 +99,15 @@ class ChatForm {
 struct AnthropicBody {
   std::string_view system, messages, tools, thinking, output_config, metadata;
 };
-void read_anthropic(JsonScan& scan, const AnthropicBody& body, const RequestLimits& limits, Request& request);
+// `kind` of the fault that the scan then has.
+void read_anthropic(JsonScan& scan, const AnthropicBody& body, const RequestLimits& limits, Request& request,
+                    ErrorKind& kind);
 
 // Members of a Responses request's body; empty: absent.
 struct ResponsesBody {
   std::string_view instructions, input, tools, reasoning;
 };
-void read_responses(JsonScan& scan, const ResponsesBody& body, Request& request);
+void read_responses(JsonScan& scan, const ResponsesBody& body, const RequestLimits& limits, Request& request,
+                    ErrorKind& kind);
 
 }  // namespace warmpath::api

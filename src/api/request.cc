@@ -499,7 +499,7 @@ class Parser {
       case Endpoint::kResponses:
         if (responses_.input.empty()) return missing("input", "required: a string or an array of items");
         param_ = "input";
-        read_responses(scan_, responses_, request_);
+        read_responses(scan_, responses_, limits_, request_, kind_);
         if (scan_.failed()) return scan_error();
         if (request_.messages == "[]") return missing("input", "must hold at least one item");
         break;
@@ -507,7 +507,7 @@ class Parser {
       case Endpoint::kCountTokens:
         if (anthropic_.messages.empty()) return missing("messages", "required: an array of messages");
         param_ = "messages";
-        read_anthropic(scan_, anthropic_, limits_, request_);
+        read_anthropic(scan_, anthropic_, limits_, request_, kind_);
         if (scan_.failed()) return scan_error();
         if (request_.messages == "[]") return missing("messages", "must hold at least one message that says something");
         break;

@@ -15,9 +15,10 @@ bool is_text_part(std::string_view type) {
 
 class Conversion {
  public:
-  Conversion(JsonScan& scan, Request& request) : scan_(scan), form_(request), request_(request) {}
+  Conversion(JsonScan& scan, const RequestLimits& limits, Request& request)
+      : scan_(scan), form_(request, limits), request_(request) {}
 
-  void run(const ResponsesBody& body) {
+  ErrorKind run(const ResponsesBody& body) {
     if (!inside(body.instructions).empty()) form_.message(R"("system")", body.instructions);
     if (is_string(body.input)) {
       form_.message(R"("user")", body.input);
@@ -28,6 +29,7 @@ class Conversion {
     }
     if (!body.tools.empty()) each(body.tools, [this](JsonScan& at) { tool(at); });
     if (!scan_.failed()) form_.finish();
+    return form_.too_many() ? ErrorKind::kTooLarge : ErrorKind::kInvalid;
   }
 
  private:
@@ -49,9 +51,7 @@ class Conversion {
 
   template <class F>
   void each(std::string_view array, F&& one) {
-    JsonScan inner = scan_.within(array);
-    inner.array([&] { one(inner); });
-    scan_.adopt(inner);
+    form_.each(scan_, array, one);
   }
 
   void item(JsonScan& at) {
@@ -187,8 +187,9 @@ class Conversion {
 
 }  // namespace
 
-void read_responses(JsonScan& scan, const ResponsesBody& body, Request& request) {
-  Conversion(scan, request).run(body);
+void read_responses(JsonScan& scan, const ResponsesBody& body, const RequestLimits& limits, Request& request,
+                    ErrorKind& kind) {
+  kind = Conversion(scan, limits, request).run(body);
   if (scan.failed() || body.reasoning.empty()) return;
   JsonScan inner = scan.within(body.reasoning);
   request.reasoning_effort = members_of<1>(inner, {"effort"})[0];
