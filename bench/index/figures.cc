@@ -22,7 +22,7 @@ using index::HashedEvent;
 using index::Index;
 using index::MatchTable;
 
-constexpr std::size_t kCapBytes = std::size_t{16} << 30;  // no figure is of a capped index
+constexpr std::size_t kCapBytes = std::size_t{1} << 30;  // the default; no figure is of a capped index
 constexpr std::size_t kSweepBytes = std::size_t{96} << 20;
 constexpr std::size_t kColdLookups = 600;
 constexpr std::size_t kHotRounds = 20;
@@ -36,37 +36,51 @@ std::unique_ptr<Index> make_index(const CorpusView& corpus) {
   return index;
 }
 
-struct OwnedEvent {
-  bool removal = false;
-  std::optional<EngineHash> parent;
-  std::vector<EngineHash> hashes;
-  std::vector<BlockKey> keys;
-};
-
-// What an engine sends at once: removals and the store that needed their room.
+// What an engine sends at once: removals and the store that needed their room. Owned in one piece.
 struct OwnedBatch {
+  struct Part {
+    bool removal = false;
+    std::uint32_t count = 0;
+    std::optional<EngineHash> parent;
+  };
   EngineId engine;
-  std::vector<OwnedEvent> events;
+  std::vector<Part> parts;
+  std::vector<EngineHash> hashes;  // of all parts
+  std::vector<BlockKey> keys;      // of all stores
 };
 
-OwnedEvent own(const CorpusView& corpus, const Event& event) {
-  OwnedEvent out{.removal = event.removal != 0};
-  if (event.depth > 0) out.parent = EngineHash(event.parent);
-  out.hashes.reserve(event.count);
-  for (const Block& block : corpus.of(event)) out.hashes.emplace_back(block.hash);
-  if (out.removal) return out;
-  out.keys.reserve(event.count);
-  for (const Block& block : corpus.of(event)) out.keys.emplace_back(block.key);
+OwnedBatch own(const CorpusView& corpus, std::span<const Event> events) {
+  OwnedBatch out{.engine = EngineId(events.front().engine), .parts = {}, .hashes = {}, .keys = {}};
+  std::size_t hashes = 0;
+  std::size_t keys = 0;
+  for (const Event& event : events) {
+    hashes += event.count;
+    keys += event.removal != 0 ? 0 : event.count;
+  }
+  out.parts.reserve(events.size());
+  out.hashes.reserve(hashes);
+  out.keys.reserve(keys);
+  for (const Event& event : events) {
+    OwnedBatch::Part part{.removal = event.removal != 0, .count = event.count, .parent = {}};
+    if (event.depth > 0) part.parent = EngineHash(event.parent);
+    out.parts.push_back(part);
+    for (const Block& block : corpus.of(event)) {
+      out.hashes.emplace_back(block.hash);
+      if (!part.removal) out.keys.emplace_back(block.key);
+    }
+  }
   return out;
 }
 
 std::vector<OwnedBatch> own_batches(const CorpusView& corpus, std::span<const Event> events) {
   std::vector<OwnedBatch> out;
-  bool open = false;
-  for (const Event& event : events) {
-    if (!open || out.back().engine.value() != event.engine) out.push_back({.engine = EngineId(event.engine)});
-    out.back().events.push_back(own(corpus, event));
-    open = event.removal != 0;
+  for (std::size_t first = 0; first < events.size();) {
+    std::size_t last = first;
+    while (last + 1 < events.size() && events[last].removal != 0 && events[last + 1].engine == events[first].engine) {
+      ++last;
+    }
+    out.push_back(own(corpus, events.subspan(first, last + 1 - first)));
+    first = last + 1;
   }
   return out;
 }
@@ -76,13 +90,18 @@ class Applier {
   explicit Applier(Index& index) : index_(index) {}
   void apply(const OwnedBatch& batch) {
     events_.clear();
-    for (const OwnedEvent& event : batch.events) {
-      events_.push_back({.kind = event.removal ? HashedEvent::Kind::kRemoved : HashedEvent::Kind::kStored,
-                         .parent = event.parent,
-                         .hashes = event.hashes,
-                         .keys = event.keys});
-      ops_ += event.hashes.size();
+    std::span<const EngineHash> hashes = batch.hashes;
+    std::span<const BlockKey> keys = batch.keys;
+    for (const OwnedBatch::Part& part : batch.parts) {
+      const std::size_t stored = part.removal ? 0 : part.count;
+      events_.push_back({.kind = part.removal ? HashedEvent::Kind::kRemoved : HashedEvent::Kind::kStored,
+                         .parent = part.parent,
+                         .hashes = hashes.first(part.count),
+                         .keys = keys.first(stored)});
+      hashes = hashes.subspan(part.count);
+      keys = keys.subspan(stored);
     }
+    ops_ += batch.hashes.size();
     const index::Applied applied = index_.apply_hashed(batch.engine, events_);
     done_ += applied.blocks_stored + applied.blocks_removed;
   }
@@ -166,7 +185,9 @@ std::string ingest(const CorpusView& corpus) {
   const double start = thread_cpu_seconds();
   for (OwnedBatch& batch : batches) {
     applier.apply(batch);
-    std::vector<OwnedEvent>().swap(batch.events);
+    std::vector<OwnedBatch::Part>().swap(batch.parts);
+    std::vector<EngineHash>().swap(batch.hashes);
+    std::vector<BlockKey>().swap(batch.keys);
   }
   const double seconds = thread_cpu_seconds() - start;
   WP_CHECK(applier.all_done());

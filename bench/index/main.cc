@@ -38,6 +38,7 @@ bool options_of(const std::string& kind, CorpusOptions& options) {
   if (kind == "unshared") options.every_request_unique = options.stop_when_full = true;
   if (kind == "shared" || kind == "mixed_seeds") {
     options.replicas = 20;
+    options.stop_when_full = true;
     options.seed_per_engine = kind == "mixed_seeds";
   }
   return kind == "small" || kind == "engine_like" || kind == "filled" || kind == "unshared" || options.replicas > 1;

@@ -8,7 +8,7 @@ namespace {
 using blocks::Tier;
 
 constexpr std::size_t kTallyBytes = sizeof(Slot) + sizeof(Tally) + 4 * sizeof(void*);
-constexpr std::size_t kLookAhead = 12;  // blocks whose cache lines are asked for early
+constexpr std::size_t kLookAhead = 32;  // blocks whose cache lines are asked for early
 
 }  // namespace
 
@@ -19,13 +19,18 @@ CompactLane::~CompactLane() { context_.bytes -= lines_.bytes() + tallies_.size()
 
 Slot CompactLane::find(EngineHash hash) const { return lines_.find(hash.value(), hash_of()); }
 
+void CompactLane::prefetch(std::span<const EngineHash> hashes) const {
+  if (empty()) return;
+  for (const EngineHash hash : hashes.first(std::min(hashes.size(), kLookAhead))) lines_.prefetch(hash.value());
+}
+
 void CompactLane::reserve(std::size_t blocks) {
   const std::size_t before = lines_.bytes();
-  lines_.reserve(blocks, hash_of());
+  lines_.reserve(blocks, hash_of(), [this](Slot slot) { tree_.prefetch(slot); });
   context_.bytes += lines_.bytes() - before;
 }
 
-void CompactLane::erase(EngineHash hash, Slot slot) { lines_.erase(hash.value(), slot); }
+void CompactLane::erase(EngineHash hash, Slot slot) { lines_.erase(hash.value(), slot, hash_of()); }
 
 Tally CompactLane::tally(Slot slot) const {
   if (!tallies_.empty()) {
@@ -55,6 +60,7 @@ void CompactLane::set_tally(Slot slot, const Tally& tally, Rank before) {
 
 std::size_t CompactLane::store(const StoreRun& run, std::span<const BlockKey> keys, Slot& at, Applied& applied) {
   reserve(run.hashes.size());
+  prefetch(run.hashes);
   std::size_t i = 0;
   while (i < run.hashes.size()) {
     const Slot slot = find(run.hashes[i]);
@@ -92,7 +98,11 @@ std::size_t CompactLane::store_stretch(const StoreRun& run, std::size_t first, s
   std::uint32_t taken = 0;
   const std::span<const EngineHash> named = run.hashes.subspan(first, stretch.count);
   for (; taken < stretch.count; ++taken) {
-    if (taken + kLookAhead < named.size()) lines_.prefetch(named[taken + kLookAhead].value());
+    const std::size_t ahead = first + taken + kLookAhead;
+    if (ahead < run.hashes.size()) lines_.prefetch(run.hashes[ahead].value());
+    if (taken + kLookAhead / 4 < named.size()) {
+      lines_.foresee(named[taken + kLookAhead / 4].value(), [this](Slot slot) { tree_.prefetch(slot); });
+    }
     // A hash names one chain: one that is known already, or stands twice in this event, is not this block's.
     if (!lines_.insert_new(named[taken].value(), stretch.first + taken, hash_of())) break;
     if (run.tier != Tier::kGpu) count_first(stretch.first + taken, run.tier);
@@ -161,7 +171,7 @@ bool CompactLane::add_tier(EngineHash hash, Tier tier) {
 
 // Engines evict the tail of a chain block by block: where the next hashes are those of the blocks before, they go with
 // it. Only where the cells have the lane's own hashes: then the lane's entry of such a hash is that block's.
-std::size_t CompactLane::remove_tail(std::span<const EngineHash> hashes) {
+std::size_t CompactLane::remove_held(std::span<const EngineHash> hashes) {
   if (keys_per_block_ != 1) return 0;
   const Slot slot = find(hashes[0]);
   if (slot == kNoSlot) return 0;
@@ -169,14 +179,30 @@ std::size_t CompactLane::remove_tail(std::span<const EngineHash> hashes) {
     if (tallies_.contains(slot)) return 0;
     hashes = hashes.first(1);
   }
-  const std::uint32_t dropped = tree_.drop_regular_tail(context_.lane, slot, hashes);
-  for (std::uint32_t i = 0; i < dropped; ++i) {
+  const Tree::Tail tail = tree_.tail(context_.lane, slot, hashes);
+  if (tail.held == 0) return punch(slot);
+  for (std::uint32_t i = 0; i < tail.held; ++i) {
     if (i + kLookAhead < hashes.size()) lines_.prefetch(hashes[i + kLookAhead].value());
+    if (i + kLookAhead / 4 < hashes.size()) lines_.foresee(hashes[i + kLookAhead / 4].value(), [](Slot) {});
     erase(hashes[i], slot - i);
   }
-  counts_.blocks_held -= dropped;
-  counts_.router_blocks_held -= dropped;
-  return dropped;
+  for (std::uint32_t i = 0; i < tail.dead; ++i) {
+    const Slot dead = slot - tail.held - i;
+    erase(EngineHash(hash_of()(dead)), dead);
+  }
+  prune(tree_.drop_tail(tail));
+  counts_.blocks_held -= tail.held;
+  counts_.router_blocks_held -= tail.held;
+  return tail.held;
+}
+
+// A block on gpu alone that has others behind it: it stays known for their sake.
+std::size_t CompactLane::punch(Slot slot) {
+  if (tree_.rank(context_.lane, slot) == kNowhere) return 0;
+  tree_.set_rank(context_.lane, slot, kNowhere);
+  --counts_.blocks_held;
+  --counts_.router_blocks_held;
+  return 1;
 }
 
 bool CompactLane::remove(EngineHash hash, Tier tier) {

@@ -25,14 +25,17 @@ class CompactLane {
 
   std::uint32_t keys_per_block() const { return keys_per_block_; }
   Slot find(EngineHash hash) const;
+  // Says early which blocks will be asked for next; looks at the first few.
+  void prefetch(std::span<const EngineHash> hashes) const;
   // Stores blocks one after the other, beginning behind `at`, and moves `at` behind the last one. `keys` are those of
   // all blocks. Returns how many blocks it took: fewer than all when the next one's keys are known under another hash,
   // which only a joined lane can tell apart.
   std::size_t store(const StoreRun& run, std::span<const BlockKey> keys, Slot& at, Applied& applied);
   // A block known by its hash is in one more tier; false when it is unknown.
   bool add_tier(EngineHash hash, blocks::Tier tier);
-  // Removes as many of the first ones as are, one before the other, the tail of a chain held on gpu alone; often all.
-  std::size_t remove_tail(std::span<const EngineHash> hashes);
+  // Removes the first one when it is held on gpu alone, and with it as many of the next ones as are, one before the
+  // other, the tail of a chain: often all. Returns how many.
+  std::size_t remove_held(std::span<const EngineHash> hashes);
   // False when it has no reference in that tier.
   bool remove(EngineHash hash, blocks::Tier tier);
   // Forgets blocks that were stored without a reference and have nothing behind them.
@@ -65,6 +68,7 @@ class CompactLane {
   bool store_block(const StoreRun& run, std::size_t index, std::span<const BlockKey> keys, Slot& at);
   void stored(Slot slot, EngineHash hash, const StoreRun& run, bool removed);
   void count_first(Slot slot, blocks::Tier tier);
+  std::size_t punch(Slot slot);
   void prune(Slot slot);
   void erase(EngineHash hash, Slot slot);
   void reserve(std::size_t blocks);

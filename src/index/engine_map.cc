@@ -12,6 +12,7 @@ using blocks::Tier;
 constexpr std::size_t kGroupsMax = 64;                          // KV groups of one engine
 constexpr std::uint64_t kPositionMax = std::uint64_t{1} << 31;  // tokens in one chain
 constexpr std::size_t kScratchKeep = std::size_t{1} << 16;  // blocks of an event that is larger are not kept room for
+constexpr std::size_t kEventsAhead = 8;                     // of a batch: those whose cache lines are asked for early
 constexpr int kVictimTries = 256;
 
 bool is_remote(const std::optional<std::string>& locality) {
@@ -47,6 +48,7 @@ bool Commons::make_room(std::size_t wanted, RunId spare, Applied& applied) {
 EngineMap::EngineMap(EngineId engine, Commons& commons)
     : engine_(engine),
       commons_(commons),
+      entry_(commons.roster.engines.at(engine)),
       parking_(commons.options.parked_events_max, commons.options.parked_bytes_max) {}
 
 EngineMap::~EngineMap() = default;
@@ -73,7 +75,10 @@ Applied EngineMap::apply_hashed(std::span<const HashedEvent> events) {
   Applied applied;
   const Lock lock(commons_.mutex);
   const std::uint32_t block_tokens = commons_.options.space.block_tokens();
-  for (const HashedEvent& event : events) {
+  for (std::size_t i = 0; i < std::min(kEventsAhead, events.size()); ++i) prefetch(events[i]);
+  for (std::size_t i = 0; i < events.size(); ++i) {
+    const HashedEvent& event = events[i];
+    if (i + kEventsAhead < events.size()) prefetch(events[i + kEventsAhead]);
     if (event.kind == HashedEvent::Kind::kCleared) {
       clear_gpu();
       continue;
@@ -106,6 +111,14 @@ Applied EngineMap::apply_hashed(std::span<const HashedEvent> events) {
   }
   settle(applied);
   return applied;
+}
+
+// Of the lane's map: what the event will look up first.
+void EngineMap::prefetch(const HashedEvent& event) const {
+  const auto found = groups_.find(0);
+  if (found == groups_.end() || found->second.compact == nullptr) return;
+  if (event.parent) found->second.compact->prefetch({&*event.parent, 1});
+  found->second.compact->prefetch(event.hashes);
 }
 
 void EngineMap::store(const blocks::BlockStored& event, Lock& lock, Applied& applied) {
@@ -309,12 +322,10 @@ void EngineMap::remove_all(Group* group, std::uint32_t group_id, Tier tier, std:
   JoinedLane* const joined = group == nullptr ? nullptr : group->joined.get();
   for (std::size_t i = 0; i < hashes.size(); ++i) {
     if (compact != nullptr && tier == Tier::kGpu) {
-      const std::size_t tail = compact->remove_tail(hashes.subspan(i));
-      applied.blocks_removed += static_cast<std::uint32_t>(tail);
-      i += tail;
-      if (i == hashes.size()) break;
-      if (tail > 0) {
-        --i;
+      const std::size_t gone = compact->remove_held(hashes.subspan(i));
+      applied.blocks_removed += static_cast<std::uint32_t>(gone);
+      if (gone > 0) {
+        i += gone - 1;
         continue;
       }
     }
@@ -484,6 +495,7 @@ bool EngineMap::knows(Group& group, EngineHash hash) const {
 void EngineMap::settle(Applied& applied) {
   account_parking();
   if (commons_.bytes > commons_.options.bytes_max) commons_.make_room(0, kNoRun, applied);
+  applied.engine_blocks_evicted = entry_.blocks_evicted;
 }
 
 void EngineMap::account_parking() {

@@ -72,6 +72,7 @@ class EngineMap {
   void store_compact(Group& group, const Store& store, Slot at, std::span<const BlockKey> keys, Applied& applied);
   void store_joined(Group& group, const Store& store, std::size_t first, Node* parent, Applied& applied);
   void hash_keys(const Store& store, BlockKey parent);
+  void prefetch(const HashedEvent& event) const;
   void remove(const blocks::BlockRemoved& event, Applied& applied);
   void remove_all(Group* group, std::uint32_t group_id, blocks::Tier tier, std::span<const EngineHash> hashes,
                   Applied& applied);
@@ -92,6 +93,7 @@ class EngineMap {
 
   const EngineId engine_;
   Commons& commons_;
+  const EngineEntry& entry_;  // in the roster
   std::map<std::uint32_t, Group> groups_;
   Parking parking_;
   std::size_t parking_bytes_ = 0;  // as added to the commons' bytes

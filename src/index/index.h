@@ -70,13 +70,14 @@ struct IndexOptions {
 // What one apply() did. Blocks are engine blocks.
 struct Applied {
   std::uint32_t blocks_stored = 0;
-  std::uint32_t blocks_removed = 0;   // references taken back
-  std::uint32_t blocks_unknown = 0;   // removals of hashes never stored
-  std::uint32_t stores_parked = 0;    // parent unknown: kept aside
-  std::uint32_t stores_unparked = 0;  // resolved later
-  std::uint32_t stores_dropped = 0;   // parking full, cap reached, token count not block_size * hashes
-  std::uint32_t stores_skipped = 0;   // groups that never match (sliding window), unknown medium, REMOTE
-  std::uint32_t blocks_evicted = 0;   // forgotten, of any engine, to stay below bytes_max
+  std::uint32_t blocks_removed = 0;         // references taken back
+  std::uint32_t blocks_unknown = 0;         // removals of hashes never stored
+  std::uint32_t stores_parked = 0;          // parent unknown: kept aside
+  std::uint32_t stores_unparked = 0;        // resolved later
+  std::uint32_t stores_dropped = 0;         // parking full, cap reached, token count not block_size * hashes
+  std::uint32_t stores_skipped = 0;         // groups that never match (sliding window), unknown medium, REMOTE
+  std::uint32_t blocks_evicted = 0;         // forgotten, of any engine, to stay below bytes_max
+  std::uint64_t engine_blocks_evicted = 0;  // of this one, by any engine's stores, as Index::blocks_evicted says
 };
 
 // An event whose router keys are known already: of KV group 0, on gpu, without extras.

@@ -8,7 +8,6 @@ namespace {
 constexpr std::size_t kRunsMin = 64;
 constexpr std::size_t kHeadBytes = 16;  // two entries of `heads` a run
 constexpr std::size_t kLinearHoldsMax = 8;
-constexpr int kEvictionRounds = 2;
 
 std::uint32_t ceil_quanta(std::size_t blocks) {
   return static_cast<std::uint32_t>((blocks + Slots::kQuantum - 1) / Slots::kQuantum);
@@ -274,7 +273,7 @@ Tree::Stretch Tree::place(LaneId lane, Slot at_slot, std::span<const BlockKey> k
     offset = at_slot - run.base + 1;
     if (offset >= run.length || slots_.cell(run.base + offset).key != keys[0].value()) id = kNoRun;
   }
-  if (id == kNoRun) {
+  if (id == kNoRun && (at_slot == kNoSlot || run_at(at_slot).first_child != kNoRun)) {
     id = heads_.find(keys[0], [&](RunId other) {
       const Run& run = at(other);
       return run.parent == at_slot && slots_.cell(run.base).key == keys[0].value();
@@ -528,25 +527,39 @@ void Tree::drop(LaneId lane, Slot slot) {
   cut_off(id, index, slot - run.base);
 }
 
-std::uint32_t Tree::drop_regular_tail(LaneId lane, Slot slot, std::span<const EngineHash> hashes) {
+Tree::Tail Tree::tail(LaneId lane, Slot slot, std::span<const EngineHash> hashes) {
   const RunId id = slots_.owner(slot);
   Run& run = at(id);
   const std::size_t index = find_hold(run, lane);
   Hold& hold = holds_of(run)[index];
   const std::uint32_t offset = slot - run.base;
-  if (offset + 1 != hold.hi || (hold.extra != nullptr && !hold.extra->ranks.empty())) return 0;
-  if (child_bound(run, hold, lane, offset) > offset) return 0;
-  // With nothing left of the run, the block before may have to go too: not regular then.
-  const std::uint32_t last = run.parent != kNoSlot && rank(lane, run.parent) == kNowhere ? 1 : 0;
-  if (offset < last) return 0;
+  Tail out{.run = id, .hold = static_cast<std::uint32_t>(index)};
+  if (offset + 1 != hold.hi || child_bound(run, hold, lane, offset) > offset) return out;
+  const Rank* const ranks = hold.extra == nullptr || hold.extra->ranks.empty() ? nullptr : hold.extra->ranks.data();
+  if (ranks != nullptr && ranks[offset] != 0) return out;
   const Cell* const cells = &slots_.cell(run.base);
-  std::uint32_t dropped = 1;
-  while (dropped < hashes.size() && dropped + last <= offset &&
-         cells[offset - dropped].hash == hashes[dropped].value() && hold.child_bound <= offset - dropped) {
-    ++dropped;
+  const std::uint32_t first = hold.child_bound;  // blocks before it stand for a child run
+  std::uint32_t left = offset;                   // blocks before what goes
+  std::size_t next = 1;
+  while (next < hashes.size() && left > first && cells[left - 1].hash == hashes[next].value() &&
+         (ranks == nullptr || ranks[left - 1] == 0)) {
+    --left;
+    ++next;
   }
-  cut_off(id, index, offset + 1 - dropped);
-  return dropped;
+  out.held = static_cast<std::uint32_t>(next);
+  while (ranks != nullptr && left > 0 && ranks[left - 1] == kNowhere && child_bound(run, hold, lane, left - 1) < left) {
+    --left;
+    ++out.dead;
+  }
+  return out;
+}
+
+Slot Tree::drop_tail(const Tail& tail) {
+  Run& run = at(tail.run);
+  const std::uint32_t left = holds_of(run)[tail.hold].hi - tail.held - tail.dead;
+  const Slot before = left == 0 ? run.parent : kNoSlot;
+  cut_off(tail.run, tail.hold, left);
+  return before;
 }
 
 void Tree::drop_lane(LaneId lane, std::span<const RunId> runs) {
@@ -559,45 +572,6 @@ void Tree::drop_lane(LaneId lane, std::span<const RunId> runs) {
   }
   std::ranges::sort(left, std::greater<>{}, [this](RunId id) { return at(id).depth; });
   for (const RunId id : left) shrink(at(id));
-}
-
-// --- rarely asked ----------------------------------------------------------------------------------------------------
-
-std::vector<LaneId> Tree::lanes_holding(BlockKey key) const {
-  std::vector<LaneId> lanes;
-  for (RunId id = 0; id < runs_end_; ++id) {
-    const Run& run = at(id);
-    if ((run.version & 1) != 0) continue;
-    const Cell* const cells = &slots_.cell(run.base);
-    for (std::uint32_t offset = 0; offset < run.length; ++offset) {
-      if (cells[offset].key != key.value()) continue;
-      for (const Holder& holder : holders_of(id)) {
-        if (offset < holder.blocks && rank(holder.lane, run.base + offset) != kNowhere) lanes.push_back(holder.lane);
-      }
-    }
-  }
-  return lanes;
-}
-
-RunId Tree::next_victim(RunId spare) {
-  for (std::uint64_t steps = std::uint64_t{runs_end_} * kEvictionRounds; steps > 0; --steps) {
-    const RunId id = hand_ < runs_end_ ? hand_ : 0;
-    hand_ = id + 1;
-    Run& run = at(id);
-    if ((run.version & 1) != 0 || run.first_child != kNoRun || id == spare) continue;
-    if (run.touched == 0) return id;
-    run.touched = 0;
-  }
-  return kNoRun;
-}
-
-std::vector<Tree::Holder> Tree::holders_of(RunId id) const {
-  Run& run = const_cast<Run&>(at(id));
-  std::vector<Holder> out;
-  for (std::size_t i = 0; i < count_of(run.words); ++i) {
-    out.push_back({lane_of(words_of(run)[i]), holds_of(run)[i].hi});
-  }
-  return out;
 }
 
 }  // namespace warmpath::index

@@ -76,9 +76,17 @@ class Tree {
   bool has_more(LaneId lane, Slot slot);
   // The block no longer exists for the lane. Precondition: !has_more().
   void drop(LaneId lane, Slot slot);
-  // Drops the block when nothing is behind it and all of the lane's blocks in the run are held on gpu, and with it
-  // those before it in the run while they have the next hashes and no child run of the lane. Returns how many.
-  std::uint32_t drop_regular_tail(LaneId lane, Slot slot, std::span<const EngineHash> hashes);
+  // What goes when the block does, which is held on gpu: blocks of its run, the last ones that the lane knows.
+  struct Tail {
+    RunId run = kNoRun;
+    std::uint32_t hold = 0;
+    std::uint32_t held = 0;  // this one and those before it that are held on gpu and have the next hashes; 0: none,
+                             // because something stands behind it, or it is not held on gpu
+    std::uint32_t dead = 0;  // those before these that are not held and have nothing else behind them
+  };
+  Tail tail(LaneId lane, Slot slot, std::span<const EngineHash> hashes);
+  // They no longer exist for the lane. The block before the run when nothing is left of it, else kNoSlot.
+  Slot drop_tail(const Tail& tail);
   // Everything of the lane, which must lie in these runs; one may be named several times.
   void drop_lane(LaneId lane, std::span<const RunId> runs);
 
@@ -181,6 +189,7 @@ class Tree {
 
   // Readers' part: see tree_match.cc.
   struct Step;
+  void foresee(std::span<const BlockKey> chain, const MatchTable& out) const;
   bool enter(std::span<const BlockKey> chain, std::size_t at, Slot parent, Step& step) const;
   void first_rows(const Step& step, std::size_t count, MatchTable& out) const;
   bool deeper_rows(const Step& step, std::uint32_t before, MatchTable& out) const;

@@ -1,6 +1,10 @@
 // The readers' half of the tree: no lock, no allocation once the table has grown, nothing written but the table.
 #include <algorithm>
 
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
 #include "index/tree.h"
 
 namespace warmpath::index {
@@ -29,6 +33,67 @@ std::uint32_t equal_prefix(const Cell* cells, const BlockKey* chain, std::uint32
   }
   return good + 1;
 }
+
+// What a run's words say of its first `equal` blocks, a word at a time. A row lies in memory as its engine and the
+// three depths, 32 bits each; a word as its lane and the three cuts, 16 bits each, none of them with the highest bit
+// set.
+class RowWriter {
+ public:
+#if defined(__SSE2__)
+  RowWriter(std::uint32_t before, std::uint32_t equal)
+      : most_(_mm_set_epi16(0, 0, 0, 0, static_cast<short>(equal), static_cast<short>(equal), static_cast<short>(equal),
+                            0)),
+        before_(_mm_set1_epi32(static_cast<int>(before))),
+        end_(_mm_set1_epi32(static_cast<int>(before + equal))) {}
+  // The row of an engine at the first run.
+  void first(std::uint64_t word, EngineId engine, MatchRow& row) const {
+    const __m128i id = _mm_cvtsi32_si128(static_cast<int>(engine.value()));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(&row), _mm_or_si128(cuts(word), id));
+  }
+  // Goes on where the depth reached the run's beginning.
+  void deeper(std::uint64_t word, MatchRow& row) {
+    auto* const at = reinterpret_cast<__m128i*>(&row);
+    const __m128i old = _mm_loadu_si128(at);
+    const __m128i grown = _mm_add_epi32(old, _mm_and_si128(cuts(word), _mm_cmpeq_epi32(old, before_)));
+    _mm_storeu_si128(at, grown);
+    alive_ = _mm_or_si128(alive_, _mm_cmpeq_epi32(grown, end_));
+  }
+  // Some row reached the end of what is equal.
+  bool alive() const { return _mm_movemask_epi8(alive_) >> 12 != 0; }
+
+ private:
+  __m128i cuts(std::uint64_t word) const {
+    const __m128i cut = _mm_min_epi16(_mm_cvtsi64_si128(static_cast<long long>(word)), most_);
+    return _mm_unpacklo_epi16(cut, _mm_setzero_si128());
+  }
+  __m128i most_;
+  __m128i before_;
+  __m128i end_;
+  __m128i alive_ = _mm_setzero_si128();
+#else
+  RowWriter(std::uint32_t before, std::uint32_t equal) : before_(before), equal_(equal) {}
+  void first(std::uint64_t word, EngineId engine, MatchRow& row) const {
+    row.engine = engine;
+    for (std::size_t tier = 0; tier < blocks::kTierCount; ++tier) row.depth_blocks[tier] = cut(word, tier);
+  }
+  void deeper(std::uint64_t word, MatchRow& row) {
+    for (std::size_t tier = 0; tier < blocks::kTierCount; ++tier) {
+      if (row.depth_blocks[tier] == before_) row.depth_blocks[tier] += cut(word, tier);
+    }
+    alive_ = alive_ || row.depth_blocks.back() == before_ + equal_;
+  }
+  bool alive() const { return alive_; }
+
+ private:
+  std::uint32_t cut(std::uint64_t word, std::size_t tier) const {
+    return std::min(static_cast<std::uint32_t>(word >> (16 + 16 * tier)) & 0xFFFF, equal_);
+  }
+  std::uint32_t before_;
+  std::uint32_t equal_;
+  bool alive_ = false;
+#endif
+};
+static_assert(sizeof(MatchRow) == 16 && sizeof(EngineId) == 4 && blocks::kTierCount == 3);
 
 }  // namespace
 
@@ -65,7 +130,10 @@ bool Tree::enter(std::span<const BlockKey> chain, std::size_t at_key, Slot paren
   __builtin_prefetch(step.words);
   const std::uint32_t length = peek(run.length, std::memory_order_acquire);
   const auto most = static_cast<std::uint32_t>(std::min<std::size_t>(length, chain.size() - at_key));
+  // Most runs are equal to their end: the next one is looked up while this one's keys are on their way.
+  if (at_key + most < chain.size()) heads_.prefetch(chain[at_key + most]);
   step.equal = most == 0 ? 0 : equal_prefix(slots_.reader_cells(step.base), &chain[at_key], most);
+  if (step.equal < most) heads_.prefetch(chain[at_key + step.equal]);
   return true;
 }
 
@@ -76,44 +144,44 @@ void Tree::first_rows(const Step& step, std::size_t count, MatchTable& out) cons
   if (out.rows.size() < count) out.rows.resize(count);
   if (out.lane_of_row.size() < count) out.lane_of_row.resize(count);
   MatchRow* const rows = out.rows.data();
+  std::uint16_t* const row_of_lane = out.row_of_lane.data();
+  std::uint16_t* const lane_of_row = out.lane_of_row.data();
+  const LaneView* const views = &roster_.view(0);
+  const RowWriter writer(0, step.equal);
   std::size_t n = 0;
   std::uint32_t flags = 0;
   for (std::size_t i = 0; i < count; ++i) {
     const std::uint64_t word = peek(step.words[i]);
     const LaneId lane = lane_of(word);
     if (lane >= lanes) continue;  // of a lane that came after we began: or a stale word
-    const std::uint64_t who = peek(roster_.view(lane).who);
+    const std::uint64_t who = peek(views[lane].who);
     flags |= static_cast<std::uint32_t>(who);
-    MatchRow& row = rows[n];
-    row.engine = LaneView::engine(who);
-    for (std::size_t tier = 0; tier < blocks::kTierCount; ++tier) {
-      row.depth_blocks[tier] = std::min(cut_of(word, tier), step.equal);
-    }
-    out.row_of_lane[lane] = static_cast<std::uint16_t>(n);
-    out.lane_of_row[n] = lane;
-    n += row.depth_blocks.back() > 0 ? 1 : 0;
+    writer.first(word, LaneView::engine(who), rows[n]);
+    row_of_lane[lane] = static_cast<std::uint16_t>(n);
+    lane_of_row[n] = lane;
+    n += word >> 48 != 0 ? 1 : 0;  // the last tier's cut is the greatest
   }
-  out.count = n;
+  out.count = step.equal == 0 ? 0 : n;
   out.flags = flags;
 }
 
 // True while some lane still matches behind this run.
 bool Tree::deeper_rows(const Step& step, std::uint32_t before, MatchTable& out) const {
-  bool alive = false;
+  const std::uint16_t* const row_of_lane = out.row_of_lane.data();
+  const std::uint16_t* const lane_of_row = out.lane_of_row.data();
+  const std::size_t lanes = out.row_of_lane.size();
+  const std::size_t count = out.count;
+  MatchRow* const rows = out.rows.data();
+  RowWriter writer(before, step.equal);
   for (std::size_t i = 0; i < step.count; ++i) {
     const std::uint64_t word = peek(step.words[i]);
     const LaneId lane = lane_of(word);
-    if (lane >= out.row_of_lane.size()) continue;
-    const std::size_t at_row = out.row_of_lane[lane];
-    if (at_row >= out.count || out.lane_of_row[at_row] != lane) continue;
-    MatchRow& row = out.rows[at_row];
-    for (std::size_t tier = 0; tier < blocks::kTierCount; ++tier) {
-      if (row.depth_blocks[tier] != before) continue;
-      row.depth_blocks[tier] = before + std::min(cut_of(word, tier), step.equal);
-    }
-    alive = alive || row.depth_blocks.back() == before + step.equal;
+    if (lane >= lanes) continue;
+    const std::size_t at_row = row_of_lane[lane];
+    if (at_row >= count || lane_of_row[at_row] != lane) continue;
+    writer.deeper(word, rows[at_row]);
   }
-  return alive;
+  return writer.alive();
 }
 
 // Rows of engines that need more than their word: lost ones go, credit is rounded, and the lanes of one engine become
@@ -157,11 +225,30 @@ void Tree::finish(std::uint32_t block_tokens, MatchTable& out) const {
   out.count = kept;
 }
 
+// What a look-up will touch whatever it finds: asked for at once, because each may cost a page walk when caches are
+// cold.
+void Tree::foresee(std::span<const BlockKey> chain, const MatchTable& out) const {
+  if (chain.empty()) return;
+  heads_.prefetch(chain.front());
+  const auto ask = [](const auto* first, std::size_t lines) {
+    for (std::size_t i = 0; i < lines; ++i) __builtin_prefetch(reinterpret_cast<const std::byte*>(first) + i * 64);
+  };
+  constexpr std::size_t kStreamLines = 3;  // of what is read in order: the processor sees to the rest
+  ask(&roster_.view(0), kStreamLines);
+  ask(out.rows.data(), kStreamLines);
+  ask(out.row_of_lane.data(), 1);
+  ask(out.lane_of_row.data(), 1);
+  ask(run_chunks_.data(), 1);
+  slots_.foresee();
+  ask(&chain.back(), 1);
+}
+
 bool Tree::match(std::span<const BlockKey> chain, std::uint32_t block_tokens, MatchTable& out) const {
   const std::uint64_t roster_version = roster_.version(std::memory_order_acquire);
   const std::uint64_t heads_version = heads_.version(std::memory_order_acquire);
   out.count = 0;
   out.flags = 0;
+  foresee(chain, out);
   Slot parent = kNoSlot;
   Step step;
   for (std::size_t pos = 0; pos < chain.size() && enter(chain, pos, parent, step);) {

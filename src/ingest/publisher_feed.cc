@@ -104,8 +104,7 @@ void PublisherFeed::on_reply(std::vector<std::string>&& frames) {
 }
 
 // The index may forget this engine's blocks for the sake of another's, at any time.
-void PublisherFeed::note_evictions() {
-  const std::uint64_t evicted = index_.blocks_evicted(setup_.engine);
+void PublisherFeed::note_evictions(std::uint64_t evicted) {
   const std::uint64_t before = std::exchange(evicted_, evicted);
   if (evicted <= before) return;
   counters_.evicted.add(evicted - before);
@@ -114,7 +113,7 @@ void PublisherFeed::note_evictions() {
 
 void PublisherFeed::look_for_evictions() {
   curtailed_ = false;
-  note_evictions();
+  note_evictions(index_.blocks_evicted(setup_.engine));
   if (curtailed_) step(events::Curtailed{});
 }
 
@@ -139,7 +138,7 @@ void PublisherFeed::perform(events::FollowerEffect& effect) {
     counters_.parked.add(applied.stores_parked);
     counters_.dropped.add(applied.stores_dropped);
     curtailed_ = curtailed_ || applied.stores_dropped > 0;
-    note_evictions();
+    note_evictions(applied.engine_blocks_evicted);
   } else if (std::holds_alternative<events::ForgetAll>(effect)) {
     index_.forget(setup_.engine);
     index_.set_state(setup_.engine, follower_.state());

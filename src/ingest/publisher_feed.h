@@ -49,7 +49,7 @@ class PublisherFeed {
  private:
   void step(events::FollowerInput input);
   void perform(events::FollowerEffect& effect);
-  void note_evictions();
+  void note_evictions(std::uint64_t evicted);
   void ask_replay(PublisherSeq start);
   void stop_replay();
   void on_live(std::vector<std::string>&& frames);

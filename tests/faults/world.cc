@@ -465,7 +465,7 @@ bool World::apply(Subscription& one, events::Batch& batch, bool replay) {
   const index::Applied applied = index_.apply(one.engine, batch.events);
   if (plant_ == Plant::kReplayTwice && replay) index_.apply(one.engine, batch.events);
   if (applied.blocks_evicted > 0) tell_evictions(one);
-  const std::uint64_t evicted = index_.blocks_evicted(one.engine);
+  const std::uint64_t evicted = applied.engine_blocks_evicted;
   return evicted <= std::exchange(one.evicted, evicted) && applied.stores_dropped == 0;
 }
 
