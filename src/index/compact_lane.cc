@@ -8,7 +8,7 @@ namespace {
 using blocks::Tier;
 
 constexpr std::size_t kTallyBytes = sizeof(Slot) + sizeof(Tally) + 4 * sizeof(void*);
-constexpr std::size_t kLookAhead = 32;  // blocks whose cache lines are asked for early
+constexpr std::size_t kLookAhead = 16;  // blocks whose cache lines are asked for early
 
 }  // namespace
 
@@ -22,6 +22,13 @@ Slot CompactLane::find(EngineHash hash) const { return lines_.find(hash.value(),
 void CompactLane::prefetch(std::span<const EngineHash> hashes) const {
   if (empty()) return;
   for (const EngineHash hash : hashes.first(std::min(hashes.size(), kLookAhead))) lines_.prefetch(hash.value());
+}
+
+void CompactLane::foresee(std::span<const EngineHash> hashes) const {
+  if (empty()) return;
+  for (const EngineHash hash : hashes.first(std::min(hashes.size(), kLookAhead / 2))) {
+    lines_.foresee(hash.value(), [this](Slot slot) { tree_.foresee(slot); });
+  }
 }
 
 void CompactLane::reserve(std::size_t blocks) {
@@ -100,8 +107,8 @@ std::size_t CompactLane::store_stretch(const StoreRun& run, std::size_t first, s
   for (; taken < stretch.count; ++taken) {
     const std::size_t ahead = first + taken + kLookAhead;
     if (ahead < run.hashes.size()) lines_.prefetch(run.hashes[ahead].value());
-    if (taken + kLookAhead / 4 < named.size()) {
-      lines_.foresee(named[taken + kLookAhead / 4].value(), [this](Slot slot) { tree_.prefetch(slot); });
+    if (taken + kLookAhead / 2 < named.size()) {
+      lines_.foresee(named[taken + kLookAhead / 2].value(), [this](Slot slot) { tree_.prefetch(slot); });
     }
     // A hash names one chain: one that is known already, or stands twice in this event, is not this block's.
     if (!lines_.insert_new(named[taken].value(), stretch.first + taken, hash_of())) break;
@@ -183,7 +190,8 @@ std::size_t CompactLane::remove_held(std::span<const EngineHash> hashes) {
   if (tail.held == 0) return punch(slot);
   for (std::uint32_t i = 0; i < tail.held; ++i) {
     if (i + kLookAhead < hashes.size()) lines_.prefetch(hashes[i + kLookAhead].value());
-    if (i + kLookAhead / 4 < hashes.size()) lines_.foresee(hashes[i + kLookAhead / 4].value(), [](Slot) {});
+    if (i + kLookAhead / 2 < hashes.size())
+      lines_.foresee(hashes[i + kLookAhead / 2].value(), [this](Slot next) { tree_.foresee(next); });
     erase(hashes[i], slot - i);
   }
   for (std::uint32_t i = 0; i < tail.dead; ++i) {

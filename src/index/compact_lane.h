@@ -27,6 +27,8 @@ class CompactLane {
   Slot find(EngineHash hash) const;
   // Says early which blocks will be asked for next; looks at the first few.
   void prefetch(std::span<const EngineHash> hashes) const;
+  // The same, later: of what prefetch() asked for it tells what else will be needed.
+  void foresee(std::span<const EngineHash> hashes) const;
   // Stores blocks one after the other, beginning behind `at`, and moves `at` behind the last one. `keys` are those of
   // all blocks. Returns how many blocks it took: fewer than all when the next one's keys are known under another hash,
   // which only a joined lane can tell apart.

@@ -75,10 +75,9 @@ Applied EngineMap::apply_hashed(std::span<const HashedEvent> events) {
   Applied applied;
   const Lock lock(commons_.mutex);
   const std::uint32_t block_tokens = commons_.options.space.block_tokens();
-  for (std::size_t i = 0; i < std::min(kEventsAhead, events.size()); ++i) prefetch(events[i]);
   for (std::size_t i = 0; i < events.size(); ++i) {
     const HashedEvent& event = events[i];
-    if (i + kEventsAhead < events.size()) prefetch(events[i + kEventsAhead]);
+    look_ahead(events, i);
     if (event.kind == HashedEvent::Kind::kCleared) {
       clear_gpu();
       continue;
@@ -113,12 +112,20 @@ Applied EngineMap::apply_hashed(std::span<const HashedEvent> events) {
   return applied;
 }
 
-// Of the lane's map: what the event will look up first.
-void EngineMap::prefetch(const HashedEvent& event) const {
+// Events are looked at twice before their turn: once for the lines of the lane's map, and later, when those are there,
+// for what they tell.
+void EngineMap::look_ahead(std::span<const HashedEvent> events, std::size_t next) const {
   const auto found = groups_.find(0);
   if (found == groups_.end() || found->second.compact == nullptr) return;
-  if (event.parent) found->second.compact->prefetch({&*event.parent, 1});
-  found->second.compact->prefetch(event.hashes);
+  const CompactLane& lane = *found->second.compact;
+  const auto each = [&](std::size_t ahead, auto&& look) {
+    for (std::size_t i = next == 0 ? 0 : next + ahead; i <= next + ahead && i < events.size(); ++i) {
+      if (events[i].parent) look(std::span<const EngineHash>(&*events[i].parent, 1));
+      look(events[i].hashes);
+    }
+  };
+  each(kEventsAhead, [&](std::span<const EngineHash> hashes) { lane.prefetch(hashes); });
+  each(kEventsAhead / 2, [&](std::span<const EngineHash> hashes) { lane.foresee(hashes); });
 }
 
 void EngineMap::store(const blocks::BlockStored& event, Lock& lock, Applied& applied) {

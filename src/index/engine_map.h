@@ -72,7 +72,7 @@ class EngineMap {
   void store_compact(Group& group, const Store& store, Slot at, std::span<const BlockKey> keys, Applied& applied);
   void store_joined(Group& group, const Store& store, std::size_t first, Node* parent, Applied& applied);
   void hash_keys(const Store& store, BlockKey parent);
-  void prefetch(const HashedEvent& event) const;
+  void look_ahead(std::span<const HashedEvent> events, std::size_t next) const;
   void remove(const blocks::BlockRemoved& event, Applied& applied);
   void remove_all(Group* group, std::uint32_t group_id, blocks::Tier tier, std::span<const EngineHash> hashes,
                   Applied& applied);

@@ -34,7 +34,7 @@ class Heads {
   }
   void prefetch(BlockKey key) const {
     const Table* const table = table_.load(std::memory_order_acquire);
-    __builtin_prefetch(&table->entries[static_cast<std::size_t>(mix(key) >> 32) & table->mask]);
+    ask_for(&table->entries[static_cast<std::size_t>(mix(key) >> 32) & table->mask]);
   }
   // A find() between two equal versions saw one state of the table.
   std::uint64_t version(std::memory_order order) const { return version_.load(order); }

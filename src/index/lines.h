@@ -22,7 +22,7 @@ namespace warmpath::index {
 // come and gone. `hash_of(slot)` tells the hash of an entry. Thread rule: one owner.
 class Lines {
  public:
-  void prefetch(std::uint64_t hash) const { __builtin_prefetch(lines_.data() + home(mix(hash), lines_.size())); }
+  void prefetch(std::uint64_t hash) const { ask_for(lines_.data() + home(mix(hash), lines_.size())); }
 
   // Says early whose hashes a look-up will ask for. What prefetch() asked for should be there.
   template <class Ahead>
@@ -32,7 +32,7 @@ class Lines {
     for (std::uint32_t hits = line.hits(tag_of(mixed)); hits != 0; hits &= hits - 1) {
       ahead(line.slots[static_cast<std::size_t>(__builtin_ctz(hits))]);
     }
-    if (line.free() == 0) __builtin_prefetch(&line + 1);
+    if (line.free() == 0) ask_for(&line + 1);
   }
   // kNoSlot: absent.
   template <class HashOf>
@@ -82,7 +82,7 @@ class Lines {
         const auto i = static_cast<std::size_t>(__builtin_ctz(hits));
         if (line.slots[i] != slot) continue;
         const bool full = line.free() == 0;
-        line.tags[i] = 0;
+        line.drop(i);
         --count_;
         if (full) fetch_back(at, i, hash_of);
         return;
@@ -113,7 +113,7 @@ class Lines {
   static constexpr std::uint32_t kFar = 3;  // the greatest distance that an entry's two bits tell: 3 or more
   struct alignas(64) Line {
     std::uint8_t tags[kEntries] = {};  // 0: free
-    std::uint32_t distances = 0;       // lines that each entry lies behind its home, two bits each
+    std::uint32_t distances = 0;       // lines that each entry lies behind its home, two bits each; 0 where free
     Slot slots[kEntries];
 
     std::uint32_t distance(std::size_t i) const { return distances >> (2 * i) & kFar; }
@@ -123,11 +123,14 @@ class Lines {
       const auto told = static_cast<std::uint32_t>(std::min<std::size_t>(distance, kFar));
       distances = (distances & ~(kFar << (2 * i))) | told << (2 * i);
     }
+    void drop(std::size_t i) {
+      tags[i] = 0;
+      distances &= ~(kFar << (2 * i));
+    }
     std::uint32_t free() const { return hits(0); }
-    std::uint32_t used() const { return ~free() & ((1u << kEntries) - 1); }
     template <class Use>
     void each(Use&& use) const {
-      for (std::uint32_t left = used(); left != 0; left &= left - 1) {
+      for (std::uint32_t left = ~free() & ((1u << kEntries) - 1); left != 0; left &= left - 1) {
         use(slots[static_cast<std::size_t>(__builtin_ctz(left))]);
       }
     }
@@ -185,7 +188,7 @@ class Lines {
       const auto [i, distance] = fetchable(from, passed, hash_of);
       if (i < kEntries) {
         lines_[to].put(place, line.tags[i], line.slots[i], distance - passed);
-        line.tags[i] = 0;
+        line.drop(i);
         to = from;
         place = i;
         passed = 0;
@@ -197,18 +200,16 @@ class Lines {
   template <class HashOf>
   std::pair<std::size_t, std::size_t> fetchable(std::size_t at, std::size_t distance_min, HashOf&& hash_of) const {
     const Line& line = lines_[at];
-    std::uint32_t far = 0;
-    for (std::uint32_t left = line.used(); left != 0; left &= left - 1) {
-      const auto i = static_cast<std::size_t>(__builtin_ctz(left));
-      const std::uint32_t distance = line.distance(i);
-      if (distance == kFar) {
-        far |= 1u << i;
-      } else if (distance >= distance_min) {
-        return {i, distance};
-      }
+    constexpr std::uint32_t kLowBits = 0x555555;
+    const std::uint32_t low = line.distances & kLowBits;
+    const std::uint32_t high = line.distances >> 1 & kLowBits;
+    const std::uint32_t told = distance_min == 1 ? low ^ high : distance_min == 2 ? high & ~low : 0;
+    if (told != 0) {
+      const auto i = static_cast<std::size_t>(__builtin_ctz(told)) / 2;
+      return {i, line.distance(i)};
     }
-    for (; far != 0; far &= far - 1) {
-      const auto i = static_cast<std::size_t>(__builtin_ctz(far));
+    for (std::uint32_t far = low & high; far != 0; far &= far - 1) {
+      const auto i = static_cast<std::size_t>(__builtin_ctz(far)) / 2;
       const std::size_t start = home(mix(hash_of(line.slots[i])), lines_.size());
       const std::size_t distance = (at + lines_.size() - start) % lines_.size();
       if (distance >= distance_min) return {i, distance};

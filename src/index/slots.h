@@ -26,6 +26,13 @@ void poke(T& field, T value, std::memory_order order = std::memory_order_relaxed
   std::atomic_ref<T>(field).store(value, order);
 }
 
+// Asks for a cache line early. The empty statement is an effect: GCC 12 finds none in a prefetch, takes functions that
+// do nothing else for pure ones, and drops their calls.
+inline void ask_for(const void* address) {
+  __builtin_prefetch(address);
+  asm volatile("");
+}
+
 struct Cell {
   std::uint64_t key = 0;   // peeked at by readers
   std::uint64_t hash = 0;  // the engine hash of the block that ends here, as its first engine named it; 0 none
@@ -68,9 +75,10 @@ class Slots {
   const Cell& cell(Slot slot) const { return chunk_[slot >> bits_].cells[slot & mask_]; }
   std::uint64_t key(Slot slot) const { return peek(peek(chunk_[slot >> bits_].cells)[slot & mask_].key); }
   // Says early that readers come.
-  void foresee() const { __builtin_prefetch(chunk_); }
+  void foresee() const { ask_for(chunk_); }
   // The cells from `slot` to the end of its extent lie one behind the other.
   const Cell* reader_cells(Slot slot) const { return peek(chunk_[slot >> bits_].cells) + (slot & mask_); }
+  void prefetch_owner(Slot slot) const { ask_for(&chunk_[slot >> bits_].owners[(slot & mask_) / kQuantum]); }
   RunId owner(Slot slot) const { return chunk_[slot >> bits_].owners[(slot & mask_) / kQuantum]; }
 
   std::uint32_t extent_quanta_max() const { return (mask_ + 1) / kQuantum; }

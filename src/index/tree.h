@@ -91,7 +91,11 @@ class Tree {
   void drop_lane(LaneId lane, std::span<const RunId> runs);
 
   RunId run_of(Slot slot) const { return slots_.owner(slot); }
-  void prefetch(Slot slot) const { __builtin_prefetch(&slots_.cell(slot)); }
+  void prefetch(Slot slot) const { ask_for(&slots_.cell(slot)); }
+  void foresee(Slot slot) const {
+    prefetch(slot);
+    slots_.prefetch_owner(slot);
+  }
   const Cell& cell(Slot slot) const { return slots_.cell(slot); }
 
   std::uint64_t keys() const { return keys_; }

@@ -127,7 +127,7 @@ bool Tree::enter(std::span<const BlockKey> chain, std::size_t at_key, Slot paren
   const std::uint64_t words = peek(run.words, std::memory_order_acquire);
   step.count = count_of(words);
   step.words = step.count <= 1 ? &run.one : reinterpret_cast<const std::uint64_t*>(words >> 16);
-  __builtin_prefetch(step.words);
+  ask_for(step.words);
   const std::uint32_t length = peek(run.length, std::memory_order_acquire);
   const auto most = static_cast<std::uint32_t>(std::min<std::size_t>(length, chain.size() - at_key));
   // Most runs are equal to their end: the next one is looked up while this one's keys are on their way.
@@ -231,7 +231,7 @@ void Tree::foresee(std::span<const BlockKey> chain, const MatchTable& out) const
   if (chain.empty()) return;
   heads_.prefetch(chain.front());
   const auto ask = [](const auto* first, std::size_t lines) {
-    for (std::size_t i = 0; i < lines; ++i) __builtin_prefetch(reinterpret_cast<const std::byte*>(first) + i * 64);
+    for (std::size_t i = 0; i < lines; ++i) ask_for(reinterpret_cast<const std::byte*>(first) + i * 64);
   };
   constexpr std::size_t kStreamLines = 3;  // of what is read in order: the processor sees to the rest
   ask(&roster_.view(0), kStreamLines);
