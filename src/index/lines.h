@@ -226,8 +226,8 @@ class Lines {
     return static_cast<std::size_t>((mixed >> 32) * lines >> 32);
   }
   std::size_t next(std::size_t line) const { return line + 1 == lines_.size() ? 0 : line + 1; }
-  // Four fifths full at most: so there is always a line with room, and most lines have.
-  static std::size_t lines_for(std::size_t entries) { return (entries * 5 + kEntries * 4 - 1) / (kEntries * 4); }
+  // Three quarters full at most: so there is always a line with room, and most lines have.
+  static std::size_t lines_for(std::size_t entries) { return (entries * 4 + kEntries * 3 - 1) / (kEntries * 3); }
   std::size_t grown(std::size_t wanted) const {
     if (lines_.empty()) return wanted;
     return wanted + (wanted < kFewLines ? wanted / 2 : wanted / 4);

@@ -231,7 +231,8 @@ void Tree::foresee(std::span<const BlockKey> chain, const MatchTable& out) const
   if (chain.empty()) return;
   heads_.prefetch(chain.front());
   const auto ask = [](const auto* first, std::size_t lines) {
-    for (std::size_t i = 0; i < lines; ++i) ask_for(reinterpret_cast<const std::byte*>(first) + i * 64);
+    for (std::size_t i = 0; first != nullptr && i < lines; ++i)
+      ask_for(reinterpret_cast<const std::byte*>(first) + i * 64);
   };
   constexpr std::size_t kStreamLines = 3;  // of what is read in order: the processor sees to the rest
   ask(&roster_.view(0), kStreamLines);
