@@ -52,6 +52,8 @@ class CompactLane {
   // For a copy in slices: where its blocks lie, and one of them.
   std::vector<Slot> slots() const;
   Block block_at(Slot slot) const { return {tree_.hash(context_.lane, slot), slot, tree_.depth(slot), tally(slot)}; }
+  // So many blocks more are to come, in several stores.
+  void expect(std::size_t blocks) { reserve(blocks); }
   // Gives a block that was stored as removed the references that it had elsewhere. Then prune_dead().
   void adopt(EngineHash hash, const Tally& tally);
 

@@ -17,12 +17,21 @@ EngineMap::Copier::Copier(const EngineMap& map) : map_(map) {
                   .keys_per_block = group.compact != nullptr ? group.compact->keys_per_block() : 0,
                   .block_tokens = map.block_tokens_};
     slots_.push_back(group.compact != nullptr ? group.compact->slots() : std::vector<Slot>());
+    sizes_.push_back(group.joined != nullptr ? group.joined->size() : slots_.back().size());
   }
 }
 
-// Blocks of one chain lie side by side: read in this order they are found in the cache, and come out as chains.
-void EngineMap::Copier::sort() {
+// Blocks of one chain lie side by side: read in this order they are found in the cache, and come out as chains. And no
+// slice has to move what was copied before it.
+void EngineMap::Copier::prepare() {
+  constexpr std::size_t kNodeBytesUsual = 48;
   for (std::vector<Slot>& slots : slots_) std::ranges::sort(slots);
+  for (std::size_t i = 0; i < groups_.size(); ++i) {
+    const bool compact = groups_[i].group.lane == LaneKind::kCompact;
+    groups_[i].blocks.reserve(sizes_[i]);
+    groups_[i].bodies.reserve(sizes_[i] *
+                              (compact ? groups_[i].group.keys_per_block * sizeof(std::uint64_t) : kNodeBytesUsual));
+  }
 }
 
 bool EngineMap::Copier::step(std::size_t blocks_max) {
@@ -125,6 +134,9 @@ bool EngineMap::adopt_compact(Group& group, std::uint32_t keys_per_block, std::s
   CompactLane& lane = *group.compact;
   const std::uint64_t router_block = commons_.options.space.block_tokens();
   std::uint64_t taken = 0;
+  std::size_t total = 0;
+  for (const ChainView& chain : chains) total += chain.count;
+  if (commons_.bytes + lane.growth_bytes(total) <= commons_.options.bytes_max) lane.expect(total);
   std::vector<EngineHash> hashes;
   std::vector<BlockKey> keys;
   Applied applied;

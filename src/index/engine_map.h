@@ -17,6 +17,7 @@
 #include "index/parking.h"
 #include "index/roster.h"
 #include "index/tree.h"
+#include "index/turn_mutex.h"
 
 namespace warmpath::index {
 
@@ -25,7 +26,7 @@ struct Commons {
   explicit Commons(IndexOptions given);
 
   const IndexOptions options;
-  mutable std::mutex mutex;
+  mutable TurnMutex mutex;
   std::size_t bytes = 0;
   Roster roster;
   Tree tree;
@@ -56,14 +57,15 @@ class EngineMap {
     explicit Copier(const EngineMap& map);
     // Copies some `blocks_max` blocks more; false when there were none left.
     bool step(std::size_t blocks_max);
-    // Without the mutex: in what order compact lanes are best read.
-    void sort();
+    // Before the first step, without the mutex.
+    void prepare();
     std::vector<GroupCopy> take() { return std::move(groups_); }
 
    private:
     const EngineMap& map_;
     std::vector<GroupCopy> groups_;
     std::vector<std::vector<Slot>> slots_;  // by group, of compact lanes
+    std::vector<std::size_t> sizes_;        // blocks, by group
     std::size_t group_ = 0;
     std::size_t at_ = 0;  // slot or bucket
   };
@@ -73,7 +75,7 @@ class EngineMap {
   Result<Adopted> adopt(std::span<const PartView> parts);
 
  private:
-  using Lock = std::unique_lock<std::mutex>;
+  using Lock = std::unique_lock<TurnMutex>;
   struct Group {
     blocks::SpecKind kind = blocks::SpecKind::kUnset;
     bool matches = true;

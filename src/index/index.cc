@@ -125,8 +125,9 @@ std::optional<EngineBlocks> Index::copy(EngineId engine) const {
     out.whole = map->stores_parked() == 0;
     copier.emplace(*map);
   }
-  copier->sort();
+  copier->prepare();
   for (bool more = true; more;) {
+    impl_->commons.mutex.let_others();
     const std::lock_guard lock(impl_->commons.mutex);
     if (map->changes() != changes) return std::nullopt;
     more = copier->step(kCopySlice);
