@@ -82,7 +82,7 @@ class AdminImpl final : public Admin {
     const bool about_index = path == "/index" || path == "/index/dump" || path == "/index/who";
     const bool known =
         path == "/metrics" || path == "/health" || path == "/ready" || path == "/engines" || path == "/decisions";
-    if (path == "/index/snapshot" && sources_.index.snapshot) {
+    if (path == "/index/snapshot" && sources_.index.stat) {
       copy_index(shared);
     } else if (about_index && sources_.index.stat) {
       ask_index(exchange, path);
@@ -119,6 +119,10 @@ class AdminImpl final : public Admin {
 
   void copy_index(const std::shared_ptr<http::Exchange>& exchange) {
     if (exchange->head().method != "GET") return fail(*exchange, {ErrorKind::kMethod, "only GET is allowed here"});
+    if (!sources_.index.snapshot) {
+      return fail(*exchange,
+                  {ErrorKind::kForbidden, "this gateway does not share its index: start it with --share-index true"});
+    }
     auto answer = std::make_shared<SnapshotAnswer>();
     answer->stream = sources_.index.snapshot();
     if (!answer->stream) {

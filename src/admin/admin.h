@@ -61,7 +61,7 @@ struct Sources {
   std::function<void()> refresh;          // before a scrape; may be empty
   // Required. `decisions_max` 0: none are looked at.
   std::function<std::vector<PoolReport>(std::size_t decisions_max)> pools;
-  IndexSources index;  // all of them, or none: then those paths answer 404
+  IndexSources index;  // all of them but `snapshot`, or none: then those paths answer 404
 };
 
 class Admin {

@@ -90,7 +90,7 @@ struct IndexSources {
   // `pool` empty: the only one, or for who the one that serves the request's model. kNotFound names what there is.
   std::function<Result<IndexDump>(std::string_view pool, std::string_view engine)> dump;
   std::function<Result<IndexWho>(std::string_view pool, const api::Request& request)> who;
-  std::function<std::shared_ptr<SnapshotStream>()> snapshot;  // null: too many are under way
+  std::function<std::shared_ptr<SnapshotStream>()> snapshot;  // null: too many are under way. Empty: not shared, 403
 };
 
 inline constexpr std::size_t kDumpLimitDefault = 1'000;

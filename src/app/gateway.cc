@@ -225,7 +225,7 @@ class GatewayImpl final : public Gateway {
       if (!pool.ok()) return pool.error();
       return (*pool)->index_who(request);
     };
-    sources.index.snapshot = [this] { return scribe_ ? scribe_->stream() : nullptr; };
+    if (config_.index.share) sources.index.snapshot = [this] { return scribe_->stream(); };
     auto opened = admin::Admin::open(control_, address, std::move(sources));
     if (!opened.ok()) return Error{opened.error().kind, "--admin-listen: " + opened.error().message};
     admin_ = std::move(opened).value();

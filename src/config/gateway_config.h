@@ -72,6 +72,7 @@ struct TimeoutsConfig {
 struct IndexConfig {
   std::string snapshot_path;  // empty: it does not
   Duration snapshot_every = std::chrono::seconds(60);
+  bool share = false;     // answer gateways that copy: key seeds go out by the admin listener
   std::string copy_from;  // a peer's admin listener, "http://host:port"; empty: none
   Duration copy_timeout = std::chrono::seconds(30);
 };

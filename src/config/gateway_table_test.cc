@@ -95,11 +95,12 @@ TEST(GatewayYaml, ReadsHowTheIndexSurvives) {
   GatewayConfig c;
   const std::string pools = "pools:\n  - engines: [\"http://a:8000\"]\n";
   ASSERT_EQ(to_text(read_gateway_yaml(pools + "index:\n  snapshot: {path: /var/lib/w/index, every: 5s}\n"
-                                              "  copy_from: http://peer:8081\n  copy_timeout: 2s\n",
+                                              "  share: true\n  copy_from: http://peer:8081\n  copy_timeout: 2s\n",
                                       "w.yaml", kAllowed, c)),
             "");
   EXPECT_EQ(c.index.snapshot_path, "/var/lib/w/index");
   EXPECT_EQ(c.index.snapshot_every, std::chrono::seconds(5));
+  EXPECT_TRUE(c.index.share);
   EXPECT_EQ(c.index.copy_from, "http://peer:8081");
   EXPECT_EQ(c.index.copy_timeout, std::chrono::seconds(2));
   EXPECT_THAT(faults_of(pools + "index: {copy_from: \"https://peer:8081\"}\n"), HasSubstr("plain http"));

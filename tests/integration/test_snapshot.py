@@ -12,11 +12,11 @@ BUFFER = "3"
 
 
 class Snapshot(Case):
-    def warm(self, every="100ms"):
+    def warm(self, every="100ms", *more):
         """Two engines and a gateway that knows what they hold; the prompts that made it so."""
         self.path = os.path.join(self.folder(), "index.snapshot")
         self.engines = [self.engine("--kv-buffer-steps", BUFFER), self.engine("--kv-buffer-steps", BUFFER)]
-        gateway = self.again(every)
+        gateway = self.again(every, *more)
         prompts = [words(seed, 300) for seed in range(6)]
         # Straight to the engines, so that each has more to tell than its buffer keeps.
         used = [chat(self.engines[i % 2].address, prompt).json()["usage"]["prompt_tokens"]
@@ -127,7 +127,7 @@ class Snapshot(Case):
         self.assertEqual(sum("snapshot_failed" in line for line in gateway.err), 1)
 
     def test_a_second_gateway_copies_from_the_first(self):
-        gateway, prompts, used = self.warm()
+        gateway, prompts, used = self.warm("100ms", "--share-index", "true")
         second = self.gateway(self.engines, "--copy-index-from", "http://" + gateway.admin)
         self.assertEqual(second.wait_event("snapshot_read")["engines"], 2)
         self.assertGreater(self.restored(second), 0)
@@ -147,6 +147,7 @@ class Snapshot(Case):
         gateway = self.gateway([engine], "--copy-index-from", "http://" + admin, "--copy-index-timeout", "5s")
         line = gateway.wait_event("snapshot_read")
         self.assertEqual((line["level"], line["engines"]), ("warning", 0), line)
+        self.assert_error(request(gateway.admin, "GET", "/index/snapshot"), 403, "--share-index")
         self.assertEqual(chat(gateway.address, "hello").status, 200)
 
 
