@@ -1,6 +1,8 @@
 #include "admin/admin.h"
 
 #include <algorithm>
+#include <set>
+#include <utility>
 
 #include "api/api.h"
 
@@ -10,7 +12,8 @@ namespace {
 constexpr std::size_t kDecisionsDefault = 20;
 constexpr std::size_t kDecisionsMax = 1'000;
 constexpr std::size_t kConnectionsMax = 64;
-constexpr std::string_view kPaths = "/metrics, /health, /ready, /engines, /decisions, /index, /index/dump, /index/who";
+constexpr std::string_view kPaths =
+    "/metrics, /health, /ready, /engines, /decisions, /index, /index/dump, /index/who, /index/snapshot";
 
 http::Headers typed(std::string_view content_type) {
   http::Headers headers;
@@ -25,6 +28,33 @@ std::string write_error(const Error& error, int& status, http::Headers& headers)
   return api::error_body(error);
 }
 
+// Asks for the next piece when the last one has left for the most part.
+struct SnapshotAnswer : std::enable_shared_from_this<SnapshotAnswer> {
+  std::shared_ptr<http::Exchange> exchange;
+  std::shared_ptr<SnapshotStream> stream;
+  std::function<void()> over;  // may drop this
+  bool waiting = false;
+
+  void go() {
+    if (exchange->above_high()) {
+      waiting = true;
+      return;
+    }
+    stream->next([weak = weak_from_this()](const std::optional<std::string>& piece) {
+      if (const auto self = weak.lock()) self->take(piece);
+    });
+  }
+  void take(const std::optional<std::string>& piece) {
+    if (exchange->gone()) return over();
+    if (piece) {
+      exchange->write(*piece);
+      return go();
+    }
+    exchange->end();
+    over();
+  }
+};
+
 class AdminImpl final : public Admin {
  public:
   AdminImpl(io::Loop& loop, Sources sources) : loop_(loop), sources_(std::move(sources)) {
@@ -37,7 +67,7 @@ class AdminImpl final : public Admin {
     options.limits.body_bytes_max = kWhoBytesMax;
     options.errors = write_error;
     auto opened = http::HttpListener::open(loop_, address, std::move(options),
-                                           [this](std::shared_ptr<http::Exchange> exchange) { serve(*exchange); });
+                                           [this](std::shared_ptr<http::Exchange> exchange) { serve(exchange); });
     if (!opened.ok()) return opened.error();
     listener_ = std::move(opened).value();
     return {};
@@ -46,12 +76,15 @@ class AdminImpl final : public Admin {
   io::Address address() const override { return listener_->address(); }
 
  private:
-  void serve(http::Exchange& exchange) {
+  void serve(const std::shared_ptr<http::Exchange>& shared) {
+    http::Exchange& exchange = *shared;
     const std::string_view path = exchange.head().path();
     const bool about_index = path == "/index" || path == "/index/dump" || path == "/index/who";
     const bool known =
         path == "/metrics" || path == "/health" || path == "/ready" || path == "/engines" || path == "/decisions";
-    if (about_index && sources_.index.stat) {
+    if (path == "/index/snapshot" && sources_.index.stat) {
+      copy_index(shared);
+    } else if (about_index && sources_.index.stat) {
       ask_index(exchange, path);
     } else if (!known) {
       fail(exchange, {ErrorKind::kNotFound, "no such path; there are " + std::string(kPaths)});
@@ -82,6 +115,35 @@ class AdminImpl final : public Admin {
                                         : who(exchange);
     if (!body.ok()) return fail(exchange, body.error());
     exchange.respond(200, typed("application/json"), *body);
+  }
+
+  void copy_index(const std::shared_ptr<http::Exchange>& exchange) {
+    if (exchange->head().method != "GET") return fail(*exchange, {ErrorKind::kMethod, "only GET is allowed here"});
+    if (!sources_.index.snapshot) {
+      return fail(*exchange,
+                  {ErrorKind::kForbidden, "this gateway does not share its index: start it with --share-index true"});
+    }
+    auto answer = std::make_shared<SnapshotAnswer>();
+    answer->stream = sources_.index.snapshot();
+    if (!answer->stream) {
+      return fail(*exchange, {ErrorKind::kExhausted, "as many copies of the index as may be are under way; try again"});
+    }
+    answer->exchange = exchange;
+    answers_.insert(answer);
+    answer->over = [this, weak = std::weak_ptr<SnapshotAnswer>(answer)] {
+      // With the next turn: the exchange may be calling.
+      loop_.post([self = weak.lock()] {});
+      answers_.erase(weak.lock());
+    };
+    exchange->on_drained([weak = std::weak_ptr<SnapshotAnswer>(answer)] {
+      const auto self = weak.lock();
+      if (self && std::exchange(self->waiting, false)) self->go();
+    });
+    exchange->on_gone([weak = std::weak_ptr<SnapshotAnswer>(answer)] {
+      if (const auto self = weak.lock()) self->over();
+    });
+    exchange->start(200, typed("application/octet-stream"), std::nullopt);
+    answer->go();
   }
 
   Result<std::string> dump(const http::Exchange& exchange) {
@@ -144,6 +206,7 @@ class AdminImpl final : public Admin {
   io::Loop& loop_;
   Sources sources_;
   std::unique_ptr<http::HttpListener> listener_;
+  std::set<std::shared_ptr<SnapshotAnswer>> answers_;  // under way
 };
 
 }  // namespace

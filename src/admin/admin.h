@@ -7,7 +7,7 @@
 //   GET /ready              200 once every pool has an engine that is up; 503 before, naming what is missing and why
 //   GET /engines            every engine: what it is, how it is, what it has, predicted against reported
 //   GET /decisions?limit=N  receipts, newest first (default 20, at most 1000); &pool=NAME
-//   GET /index, GET /index/dump, POST /index/who   what the index knows: index_queries.h
+//   GET /index, /index/dump, /index/snapshot, POST /index/who   what the index knows: index_queries.h
 // Everything is read only. Not for clients: it names engines and shows load; the default address is loopback.
 //
 // Thread rule: one loop (the control loop, not an I/O thread's); `refresh` and `pools` are called on it, once a request
@@ -61,7 +61,7 @@ struct Sources {
   std::function<void()> refresh;          // before a scrape; may be empty
   // Required. `decisions_max` 0: none are looked at.
   std::function<std::vector<PoolReport>(std::size_t decisions_max)> pools;
-  IndexSources index;  // all of them, or none: then those paths answer 404
+  IndexSources index;  // all of them but `snapshot`, or none: then those paths answer 404
 };
 
 class Admin {

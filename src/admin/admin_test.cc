@@ -122,7 +122,7 @@ TEST(Index, ShowsEachPublisher) {
                           .restarts = 2});
   EXPECT_EQ(
       index_body({pool}),
-      R"({"pools":[{"pool":"a","model":"m","why_none":"","block_tokens":16,"keys":5,"bytes":900,"bytes_max":1000,)"
+      R"({"pools":[{"pool":"a","model":"m","why_none":"","block_tokens":16,"keys":5,"bytes":900,"bytes_max":1000,"blocks_restored":0,)"
       R"("engines":[{"engine":"http://a:1","events":"tcp://a:5557","has_events":true,"publisher":"partial",)"
       R"("blocks_held":6,"router_blocks_held":5,"block_tokens":16,"stores_parked":1,"lag_batches":2,"batches":30,)"
       R"("gaps":3,"replays":4,"replays_failed":1,"restarts":2}]}]})");
@@ -187,6 +187,9 @@ class Wire : public ::testing::Test {
                                .who = [](std::string_view pool, const api::Request& request) -> Result<IndexWho> {
                                  if (pool == "zzz") return Error{ErrorKind::kNotFound, "no such pool"};
                                  return IndexWho{.pool = request.model, .chain = "exact"};
+                               },
+                               .snapshot = [this]() -> std::shared_ptr<SnapshotStream> {
+                                 return busy_ ? nullptr : std::make_shared<Pieces>(*this);
                                }}});
     ASSERT_TRUE(opened.ok());
     admin_ = std::move(opened).value();
@@ -214,6 +217,21 @@ class Wire : public ::testing::Test {
     return answer;
   }
 
+  struct Pieces final : SnapshotStream {
+    explicit Pieces(Wire& wire) : wire_(wire) { ++wire.streams_; }
+    ~Pieces() override { --wire_.streams_; }
+    void next(std::function<void(std::optional<std::string>)> done) override {
+      std::optional<std::string> piece;
+      if (at_ < wire_.pieces_.size()) piece = wire_.pieces_[at_++];
+      wire_.loop_.post([done, piece] { done(piece); });
+    }
+    Wire& wire_;
+    std::size_t at_ = 0;
+  };
+
+  std::vector<std::string> pieces_;
+  int streams_ = 0;
+  bool busy_ = false;
   io::Loop loop_;
   observe::Registry registry_;
   std::vector<PoolReport> pools_ = {pool("a", fleet::Liveness::kDown)};
@@ -270,6 +288,19 @@ TEST_F(Wire, QuestionsToTheIndex) {
   EXPECT_EQ(ask("/index/who").status, 405);
   EXPECT_EQ(ask("/index/who?pool=zzz", "POST", R"({"prompt":"x"})").status, 404);
   EXPECT_EQ(ask("/index/who", "POST", std::string(kWhoBytesMax + 1, 'x')).status, 413);
+}
+
+TEST_F(Wire, ASnapshotIsSentPieceByPiece) {
+  pieces_ = {"WarmPath", std::string(3'000'000, 'x'), "end"};
+  const Answer answer = ask("/index/snapshot");
+  EXPECT_EQ(answer.status, 200);
+  EXPECT_EQ(answer.type, "application/octet-stream");
+  EXPECT_EQ(answer.body.size(), 3'000'011u);
+  EXPECT_TRUE(answer.body.starts_with("WarmPath") && answer.body.ends_with("end"));
+  EXPECT_EQ(streams_, 0) << "over";
+  EXPECT_EQ(ask("/index/snapshot", "POST", "{}").status, 405);
+  busy_ = true;
+  EXPECT_EQ(ask("/index/snapshot").status, 429);
 }
 
 TEST_F(Wire, OtherPathsAndMethods) {

@@ -47,7 +47,7 @@ std::string index_body(const std::vector<IndexPool>& pools) {
   for (const IndexPool& pool : pools) {
     json.object().member("pool", pool.name).member("model", pool.model).member("why_none", pool.why_none);
     json.member("block_tokens", pool.block_tokens).member("keys", pool.keys).member("bytes", pool.bytes);
-    json.member("bytes_max", pool.bytes_max).key("engines").array();
+    json.member("bytes_max", pool.bytes_max).member("blocks_restored", pool.blocks_restored).key("engines").array();
     for (const IndexEngine& engine : pool.engines) write_engine(json, engine);
     json.end().end();
   }

@@ -1,17 +1,19 @@
 // Questions to the index of a running gateway. Part of the admin door.
 //
-//   GET  /index                                     every pool: keys, bytes, and per publisher state, lag, gaps,
-//   replays, blocks GET  /index/dump?engine=NAME&pool=&after=&limit=   engine blocks that the index holds of one
-//   engine, a page at a time POST /index/who?pool=&as=chat|completions       a request's body: per engine and tier, how
-//   many of its tokens are held
+//   GET  /index                                all pools: keys, bytes; by publisher state, lag, gaps, replays, blocks
+//   GET  /index/dump?engine=&pool=&after=&limit=    engine blocks held of one engine, a page at a time
+//   POST /index/who?pool=&as=chat|completions  a request's body: by engine and tier, how many of its tokens are held
+//   GET  /index/snapshot                       all of it as bytes (index/snapshot.h), for a gateway that begins
 //
-// A dump and an answer to who tell which prompts were there: who may ask may learn that. Like all of admin they are for
-// those who run the gateway.
+// A dump and an answer to who tell which prompts were there: who may ask may learn that. A snapshot holds the pools'
+// key seeds besides. Like all of admin they are for those who run the gateway.
 #pragma once
 
 #include <array>
 #include <cstdint>
 #include <functional>
+#include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -47,6 +49,7 @@ struct IndexPool {
   std::uint64_t keys = 0;
   std::uint64_t bytes = 0;
   std::uint64_t bytes_max = 0;
+  std::uint64_t blocks_restored = 0;  // taken over from a snapshot at start
   std::vector<IndexEngine> engines;
 };
 
@@ -73,11 +76,21 @@ struct IndexWho {
   std::vector<Holder> holders;  // deepest first; engines that hold nothing of it are not there
 };
 
+// The bytes of a snapshot, made as they are wanted. Thread rule: the loop's.
+class SnapshotStream {
+ public:
+  virtual ~SnapshotStream() = default;
+  // The next piece on the loop, never from inside; nullopt: that was all. One at a time. Where the gateway ends
+  // meanwhile, `done` is never called.
+  virtual void next(std::function<void(std::optional<std::string>)> done) = 0;
+};
+
 struct IndexSources {
   std::function<std::vector<IndexPool>()> stat;
   // `pool` empty: the only one, or for who the one that serves the request's model. kNotFound names what there is.
   std::function<Result<IndexDump>(std::string_view pool, std::string_view engine)> dump;
   std::function<Result<IndexWho>(std::string_view pool, const api::Request& request)> who;
+  std::function<std::shared_ptr<SnapshotStream>()> snapshot;  // null: too many are under way. Empty: not shared, 403
 };
 
 inline constexpr std::size_t kDumpLimitDefault = 1'000;

@@ -76,7 +76,9 @@ Result<std::string> stat_table(const Options& options, const std::string& body) 
     }
     out += ": " + std::to_string(number_of(pool, "keys")) + " keys of " +
            std::to_string(number_of(pool, "block_tokens")) + " tokens, " + std::to_string(number_of(pool, "bytes")) +
-           " of " + std::to_string(number_of(pool, "bytes_max")) + " bytes\n";
+           " of " + std::to_string(number_of(pool, "bytes_max")) + " bytes";
+    const std::uint64_t restored = number_of(pool, "blocks_restored");
+    out += (restored > 0 ? ", " + std::to_string(restored) + " blocks taken over at start" : "") + "\n";
     std::vector<std::vector<std::string>> rows{
         {"engine", "publisher", "blocks", "parked", "lag", "batches", "gaps", "replays", "failed", "restarts"}};
     dom::array engines;

@@ -6,10 +6,15 @@
 #include <thread>
 
 #include "app/log.h"
+#include "app/peer_copy.h"
 #include "app/pool_run.h"
+#include "app/scribe.h"
+#include "io/files.h"
 
 namespace warmpath::app {
 namespace {
+
+constexpr Duration kLastSnapshotMax = std::chrono::seconds(10);
 
 Result<io::Address> numeric_address(std::string_view text, std::string_view flag) {
   auto parsed = io::parse_host_port(text);
@@ -18,6 +23,12 @@ Result<io::Address> numeric_address(std::string_view text, std::string_view flag
   if (host.empty()) host = "0.0.0.0";
   if (host == "localhost") host = "127.0.0.1";
   return io::Address{host, parsed->port};
+}
+
+std::uint64_t engines_in(const index::SnapshotContent& content) {
+  std::uint64_t engines = 0;
+  for (const auto& pool : content.pools) engines += pool.engines.size();
+  return engines;
 }
 
 class GatewayImpl final : public Gateway {
@@ -30,10 +41,13 @@ class GatewayImpl final : public Gateway {
       std::promise<void> let_go;
       control_.post([&] {
         drain_timer_.cancel();
+        if (scribe_) scribe_->stop_timer();
+        peer_copy_.reset();
         admin_.reset();
         let_go.set_value();
       });
       let_go.get_future().wait();
+      if (scribe_) scribe_->end();
     }
     proxy_.reset();  // exchanges end while brains still stand
     if (control_thread_.joinable()) {
@@ -41,6 +55,7 @@ class GatewayImpl final : public Gateway {
       control_thread_.join();
     }
     admin_.reset();
+    scribe_.reset();
     pools_.clear();
   }
 
@@ -52,9 +67,11 @@ class GatewayImpl final : public Gateway {
     if (auto made = make_pools(); !made.ok()) return made;
     if (auto opened = open_admin(*admin); !opened.ok()) return opened;
     if (auto opened = open_proxy(*listen); !opened.ok()) return opened;
-    control_.post([this] {
-      for (auto& pool : pools_) pool->start();
-    });
+    make_scribe();
+    index::SnapshotContent from;
+    const std::string& path = config_.index.snapshot_path;
+    if (!path.empty() && io::file_exists(path)) from = read_snapshot(path);
+    control_.post([this, from = std::make_shared<index::SnapshotContent>(std::move(from))] { copy_or_start(*from); });
     control_thread_ = std::thread([this] { control_.run(); });
     if (log_ != nullptr) {
       log_->info("serving", {{"listen", "http://" + address().text()}, {"admin", "http://" + admin_address().text()}});
@@ -77,8 +94,14 @@ class GatewayImpl final : public Gateway {
     };
     control_.post([this, longest, finish] {
       draining_ = true;
-      drain_timer_ = control_.after(longest, [finish] { finish(Drained::kTimeout); });
-      proxy_->drain([this, finish] { control_.post([finish] { finish(Drained::kEmpty); }); });
+      // The map is written down last, when no request needs the time.
+      const auto end = [this, finish](Drained how) {
+        if (std::exchange(ending_, true)) return;
+        drain_timer_ = control_.after(kLastSnapshotMax, [finish, how] { finish(how); });
+        scribe_->write([finish, how] { finish(how); });
+      };
+      drain_timer_ = control_.after(longest, [end] { end(Drained::kTimeout); });
+      proxy_->drain([this, end] { control_.post([end] { end(Drained::kEmpty); }); });
     });
   }
 
@@ -100,6 +123,58 @@ class GatewayImpl final : public Gateway {
       pools_.push_back(std::move(made).value());
     }
     return {};
+  }
+
+  void make_scribe() {
+    std::vector<SnapshotSource*> sources;
+    for (auto& pool : pools_) sources.push_back(pool.get());
+    scribe_ = std::make_unique<Scribe>(control_, std::move(sources), config_.index, registry_, log_);
+  }
+
+  index::SnapshotContent read_snapshot(const std::string& path) {
+    index::SnapshotContent content = read_snapshot_file(path);
+    tell_snapshot(path, content);
+    if (content.written_at_ms != 0) scribe_->restored_from(content.written_at_ms);
+    return content;
+  }
+
+  void tell_snapshot(std::string_view from, const index::SnapshotContent& content) {
+    if (!content.why.empty()) {
+      registry_
+          .counter("warmpath_index_snapshot_torn_total",
+                   "Snapshots read at start that were not whole: what was whole in them was used.")
+          .add();
+    }
+    if (log_ == nullptr) return;
+    log_->line(content.why.empty() ? config::LogLevel::kInfo : config::LogLevel::kWarning, "snapshot_read",
+               {{"from", from},
+                {"engines", engines_in(content)},
+                {"engines_refused", std::uint64_t{content.engines_refused}},
+                {"not_whole_as", std::string_view(content.why)}});
+  }
+
+  // A live peer knows more than a file that was written before we ended. On the control thread.
+  void copy_or_start(index::SnapshotContent& from_file) {
+    const auto peer = http::parse_url(config_.index.copy_from);
+    if (config_.index.copy_from.empty() || !peer.ok()) return start_pools(from_file);
+    auto file = std::make_shared<index::SnapshotContent>(std::move(from_file));
+    peer_copy_ = std::make_unique<PeerCopy>(control_, *peer, config_.index.copy_timeout,
+                                            [this, file](index::SnapshotContent copied) {
+                                              peer_copy_.reset();
+                                              tell_snapshot(config_.index.copy_from, copied);
+                                              start_pools(engines_in(copied) == 0 ? *file : copied);
+                                            });
+  }
+
+  void start_pools(index::SnapshotContent& content) {
+    for (auto& pool : pools_) {
+      std::optional<index::SnapshotContent::Pool> restored;
+      for (auto& known : content.pools) {
+        if (known.pool.name == pool->name()) restored = std::move(known);
+      }
+      pool->start(std::move(restored));
+    }
+    scribe_->start();
   }
 
   Result<void> open_proxy(const io::Address& listen) {
@@ -150,6 +225,7 @@ class GatewayImpl final : public Gateway {
       if (!pool.ok()) return pool.error();
       return (*pool)->index_who(request);
     };
+    if (config_.index.share) sources.index.snapshot = [this] { return scribe_->stream(); };
     auto opened = admin::Admin::open(control_, address, std::move(sources));
     if (!opened.ok()) return Error{opened.error().kind, "--admin-listen: " + opened.error().message};
     admin_ = std::move(opened).value();
@@ -184,6 +260,7 @@ class GatewayImpl final : public Gateway {
 
   void refresh_metrics() {
     for (auto& pool : pools_) pool->refresh_metrics();
+    scribe_->refresh_metrics();
     const proxy::ProxyCounters now = proxy_->counters();
     registry_.gauge("warmpath_connections_open", "Client connections.")
         .set(static_cast<double>(now.http.connections_open));
@@ -207,10 +284,13 @@ class GatewayImpl final : public Gateway {
   observe::Registry registry_;
   io::Loop control_;
   std::vector<std::unique_ptr<PoolRun>> pools_;
+  std::unique_ptr<Scribe> scribe_;
+  std::unique_ptr<PeerCopy> peer_copy_;
   std::unique_ptr<admin::Admin> admin_;
   io::Address admin_address_;
   std::unique_ptr<proxy::Proxy> proxy_;
   bool draining_ = false;  // control thread
+  bool ending_ = false;    // the last snapshot is being written
   io::Timer drain_timer_;
   std::thread control_thread_;
 };

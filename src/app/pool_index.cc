@@ -56,6 +56,7 @@ admin::IndexPool PoolRun::index_report() const {
   const index::IndexStat stat = index_->stat();
   out.block_tokens = index_->space().block_tokens();
   out.keys = stat.keys;
+  out.blocks_restored = blocks_restored_;
   out.bytes = stat.bytes;
   out.bytes_max = index::IndexOptions{.space = index_->space()}.bytes_max;
   for (ingest::EngineStatus& status : ingest_->status()) {

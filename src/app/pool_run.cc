@@ -23,6 +23,16 @@ std::uint64_t random_bits() {
   return (std::uint64_t{device()} << 32) | device();
 }
 
+// All that decides what ids a prompt becomes.
+std::uint64_t fingerprint(const tokens::ModelFiles& files) {
+  std::string all;
+  for (const auto* file :
+       {&files.tokenizer_config_json, &files.chat_template_jinja, &files.special_tokens_map_json, &files.config_json}) {
+    all += std::to_string(*file ? stable_hash(**file) : 0) + ' ';
+  }
+  return stable_hash(all + std::to_string(stable_hash(files.tokenizer_json)));
+}
+
 }  // namespace
 
 PoolRun::PoolRun(const config::GatewayConfig& gateway, const config::PoolConfig& config, io::Loop& control,
@@ -51,6 +61,7 @@ Result<void> PoolRun::load(std::string name) {
     auto loaded = tokens::Tokenizer::create(*files);
     if (!loaded.ok()) return Error{loaded.error().kind, config_.tokenizer + ": " + loaded.error().message};
     tokenizer_ = std::move(loaded).value();
+    tokenizer_print_ = fingerprint(*files);
     inexact_ = inexact_prompts(*files, *tokenizer_, config_.tokenizer);
   } else if (policy_->needs() == schedule::Needs::kExact && config_.ask_engine == config::AskEngine::kNever) {
     policy_ = *schedule::find_policy("approximate");
@@ -102,7 +113,8 @@ Result<void> PoolRun::load_engines() {
   return {};
 }
 
-void PoolRun::start() {
+void PoolRun::start(std::optional<index::SnapshotContent::Pool> restored) {
+  restored_ = std::move(restored);
   if (config_.block_tokens != 0 || !follows_events()) {
     return start_with(config_.block_tokens != 0 ? config_.block_tokens : kBlockTokensDefault);
   }
@@ -120,10 +132,22 @@ void PoolRun::start_with(std::uint32_t block_tokens) {
   options.pool = name_;
   options.seed = random_bits();
   options.follow_events = follows_events();
+  if (options.follow_events && restored_) {
+    if (const std::string why_not = take_seed(block_tokens); !why_not.empty()) {
+      restored_.reset();
+      if (log_ != nullptr) {
+        log_->warn("snapshot_refused", {{"pool", std::string_view(name_)},
+                                        {"why", std::string_view(why_not)},
+                                        {"then", std::string_view("the pool begins with an empty map")}});
+      }
+    }
+  }
   if (options.follow_events) index_ = std::make_unique<index::Index>(index::IndexOptions{.space = space(block_tokens)});
   ingest_ = std::make_unique<ingest::Ingest>(control_, options, index_.get(), *this, registry_);
   start_brain(block_tokens);
   for (const ingest::EngineAddress& engine : engines_) ingest_->add(engine);
+  if (index_ && restored_) ingest_->restore(std::move(restored_->engines));
+  restored_.reset();
   ingest_->start();
   engine_timer_ = control_.after(kEngineWatch, [this] { watch_engines(); });
   proof_timer_ = control_.after(kProofInterval, [this] { watch_proofs(); });
@@ -134,8 +158,53 @@ bool PoolRun::follows_events() const {
   return ids && policy_->needs() == schedule::Needs::kExact;
 }
 
-blocks::KeySpace PoolRun::space(std::uint32_t block_tokens) const {
-  return {secret_, config_.model.empty() ? name_ : config_.model, block_tokens};
+// Keys in a snapshot are met again only by the seed that made them. Why they cannot be, or empty.
+std::string PoolRun::take_seed(std::uint32_t block_tokens) {
+  const index::SnapshotPool& from = restored_->pool;
+  if (from.tokenizer != tokenizer_print_) return "it was written with another tokenizer";
+  if (from.block_tokens != block_tokens) {
+    return "it was written with blocks of " + std::to_string(from.block_tokens) + " tokens, there are now " +
+           std::to_string(block_tokens);
+  }
+  if (!config_.secret_file.empty() && from.secret != secret_) return "it was written with another secret_file";
+  if (index::key_probe(blocks::KeySpace(from.secret, key_model(), block_tokens)) != from.key_probe) {
+    return "it was written for another model, or with another way to make keys";
+  }
+  secret_ = from.secret;
+  return {};
+}
+
+std::optional<index::SnapshotPool> PoolRun::snapshot_pool() const {
+  if (!index_) return std::nullopt;
+  return index::SnapshotPool{.name = name_,
+                             .secret = secret_,
+                             .tokenizer = tokenizer_print_,
+                             .block_tokens = index_->space().block_tokens(),
+                             .key_probe = index::key_probe(index_->space())};
+}
+
+void PoolRun::restored(std::string_view engine, const Result<std::uint64_t>& blocks) {
+  if (blocks.ok()) {
+    blocks_restored_ += *blocks;
+    registry_
+        .counter("warmpath_index_restored_blocks_total", "Engine blocks taken over from a snapshot or a peer at start.",
+                 {{"pool", name_}})
+        .add(*blocks);
+    if (log_ != nullptr) {
+      log_->info("engine_restored", {{"pool", std::string_view(name_)}, {"engine", engine}, {"blocks", *blocks}});
+    }
+    return;
+  }
+  registry_
+      .counter("warmpath_index_restore_refused_total", "Engines in a snapshot whose blocks were not taken over.",
+               {{"pool", name_}})
+      .add();
+  if (log_ != nullptr) {
+    log_->warn("engine_not_restored", {{"pool", std::string_view(name_)},
+                                       {"engine", engine},
+                                       {"why", std::string_view(blocks.error().message)},
+                                       {"then", std::string_view("its map is learned anew")}});
+  }
 }
 
 void PoolRun::start_brain(std::uint32_t block_tokens) {

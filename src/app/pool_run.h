@@ -5,11 +5,13 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "admin/admin.h"
 #include "app/log.h"
+#include "app/scribe.h"
 #include "config/gateway_config.h"
 #include "ingest/ingest.h"
 #include "proxy/proxy.h"
@@ -17,7 +19,7 @@
 namespace warmpath::app {
 
 // Thread rule: made by the opener, then start() and everything else on the control loop's thread; pool() from any.
-class PoolRun final : public ingest::Sink {
+class PoolRun final : public ingest::Sink, public SnapshotSource {
  public:
   // Loads the tokenizer, certificates and secret. `name` is unique in the gateway.
   static Result<std::unique_ptr<PoolRun>> create(const config::GatewayConfig& gateway, const config::PoolConfig& config,
@@ -26,7 +28,8 @@ class PoolRun final : public ingest::Sink {
   ~PoolRun() override;
 
   proxy::Pool& pool() { return *pool_; }
-  void start();
+  // `restored`: what an earlier life or a peer knew of the pool of this name; looked at before it is used.
+  void start(std::optional<index::SnapshotContent::Pool> restored);
   admin::PoolReport report(std::size_t decisions_max) const;
   void refresh_metrics();
   const std::string& name() const { return name_; }
@@ -44,10 +47,12 @@ class PoolRun final : public ingest::Sink {
   // After the survey of block sizes, where one is needed.
   void start_with(std::uint32_t block_tokens);
   void start_brain(std::uint32_t block_tokens);
+  std::string take_seed(std::uint32_t block_tokens);
   bool follows_events() const;
   std::string why_no_index() const;
   std::string encoder_in_words() const;
-  blocks::KeySpace space(std::uint32_t block_tokens) const;
+  std::string key_model() const { return config_.model.empty() ? name_ : config_.model; }
+  blocks::KeySpace space(std::uint32_t block_tokens) const { return {secret_, key_model(), block_tokens}; }
   void watch_proofs();
   void tell(const ingest::EngineStatus& status);
   void tell_inexact();
@@ -64,6 +69,12 @@ class PoolRun final : public ingest::Sink {
     pool_->publisher_changed(engine, state);
   }
   void warned(std::string_view event, std::string_view engine, std::string_view text) override;
+  void restored(std::string_view engine, const Result<std::uint64_t>& blocks) override;
+
+  // SnapshotSource
+  std::optional<index::SnapshotPool> snapshot_pool() const override;
+  const index::Index& snapshot_index() const override { return *index_; }
+  ingest::Ingest& snapshot_ingest() override { return *ingest_; }
 
   const config::GatewayConfig gateway_;
   const config::PoolConfig config_;
@@ -79,6 +90,9 @@ class PoolRun final : public ingest::Sink {
   Instant asks_failed_told_at_;
   std::vector<ingest::EngineAddress> engines_;
   std::uint64_t secret_ = 0;
+  std::uint64_t tokenizer_print_ = 0;  // of the tokenizer's files; 0: none
+  std::optional<index::SnapshotContent::Pool> restored_;
+  std::uint64_t blocks_restored_ = 0;
   std::unique_ptr<index::Index> index_;
   std::unique_ptr<proxy::Pool> pool_;
   std::unique_ptr<io::Pending> survey_;

@@ -101,6 +101,9 @@ void check_gateway(const GatewayConfig& config, const Checks& checks, const Plac
     check.fault("admin_listen",
                 "is the same address as listen, " + config.listen + "; the two listeners need one each");
   }
+  if (config.index.copy_from.starts_with("https://")) {
+    check.fault("index.copy_from", "takes http://HOST:PORT: the admin listener speaks plain http");
+  }
   if (config.pools.empty() && !check.already("pools"))
     check.fault("pools", "there is no engine: give --engine URL, or pools in a file");
   std::map<std::string, std::string> names;

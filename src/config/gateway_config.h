@@ -53,9 +53,9 @@ struct LimitsConfig {
   std::uint64_t headers_max = 100;
   std::uint64_t body_bytes_max = 16u << 20;
   std::uint64_t prompt_cache_bytes_max = 256u << 20;  // text, ids and keys kept for reuse, a pool; 0: none
-  std::uint64_t connections_max = 10'000;        // clients, all listeners
-  std::uint64_t requests_max = 10'000;           // in flight, a pool
-  std::uint64_t engine_connections_max = 4'096;  // an engine
+  std::uint64_t connections_max = 10'000;             // clients, all listeners
+  std::uint64_t requests_max = 10'000;                // in flight, a pool
+  std::uint64_t engine_connections_max = 4'096;       // an engine
 };
 
 struct TimeoutsConfig {
@@ -66,6 +66,15 @@ struct TimeoutsConfig {
   Duration client_body = std::chrono::seconds(60);
   Duration client_keep_alive = std::chrono::seconds(75);
   Duration client_stall = std::chrono::seconds(60);  // a client that reads nothing
+};
+
+// How the map of the engines' caches survives a restart.
+struct IndexConfig {
+  std::string snapshot_path;  // empty: it does not
+  Duration snapshot_every = std::chrono::seconds(60);
+  bool share = false;     // answer gateways that copy: key seeds go out by the admin listener
+  std::string copy_from;  // a peer's admin listener, "http://host:port"; empty: none
+  Duration copy_timeout = std::chrono::seconds(30);
 };
 
 struct GatewayConfig {
@@ -81,6 +90,7 @@ struct GatewayConfig {
   std::uint32_t decisions_kept = 1'000;                  // receipts for /decisions, a pool
   LogLevel log_level = LogLevel::kInfo;
   LogFormat log_format = LogFormat::kText;
+  IndexConfig index;
   LimitsConfig limits;
   TimeoutsConfig timeouts;
   std::vector<PoolConfig> pools;  // at least one, each with an engine, once checked

@@ -91,6 +91,23 @@ TEST(GatewayYaml, ReadsWhenEnginesAreAskedForIds) {
   EXPECT_THAT(faults_of(head + "sometimes\n"), HasSubstr("when-inexact"));
 }
 
+TEST(GatewayYaml, ReadsHowTheIndexSurvives) {
+  GatewayConfig c;
+  const std::string pools = "pools:\n  - engines: [\"http://a:8000\"]\n";
+  ASSERT_EQ(to_text(read_gateway_yaml(pools + "index:\n  snapshot: {path: /var/lib/w/index, every: 5s}\n"
+                                              "  share: true\n  copy_from: http://peer:8081\n  copy_timeout: 2s\n",
+                                      "w.yaml", kAllowed, c)),
+            "");
+  EXPECT_EQ(c.index.snapshot_path, "/var/lib/w/index");
+  EXPECT_EQ(c.index.snapshot_every, std::chrono::seconds(5));
+  EXPECT_TRUE(c.index.share);
+  EXPECT_EQ(c.index.copy_from, "http://peer:8081");
+  EXPECT_EQ(c.index.copy_timeout, std::chrono::seconds(2));
+  EXPECT_THAT(faults_of(pools + "index: {copy_from: \"https://peer:8081\"}\n"), HasSubstr("plain http"));
+  EXPECT_THAT(faults_of(pools + "index: {snapshot: {every: 1ms}}\n"), HasSubstr("from 100ms to 24h"));
+  EXPECT_THAT(faults_of(pools + "index: {snapshot: {file: x}}\n"), HasSubstr("here are allowed: path, every"));
+}
+
 TEST(GatewayYaml, NamesEveryFaultWithLineKeyAndWhatIsAllowed) {
   EXPECT_EQ(faults_of(R"(lisen: 0.0.0.0:8000
 admin_listen: 8081
@@ -137,7 +154,7 @@ w.yaml:21: pools[0].engines[3]: ca is for https engines, and the URL is http://b
 w.yaml:23: pools[1]: has no engine: name at least one under engines
 w.yaml:23: pools[1]: the name 'qwen' already belongs to pools[0]
 w.yaml:24: pools[2]: takes a map of options, not a text
-w.yaml:25: whatever: there is no such option; here are allowed: pools, listen, admin_listen, io_threads, drain, attempts_max, include_usage, scrape_interval, health_interval, resolve_interval, decisions_kept, log, limits, timeouts
+w.yaml:25: whatever: there is no such option; here are allowed: pools, listen, admin_listen, io_threads, drain, attempts_max, include_usage, scrape_interval, health_interval, resolve_interval, decisions_kept, index, log, limits, timeouts
 )");
 }
 

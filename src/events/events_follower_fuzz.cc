@@ -28,6 +28,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   Driver driver({.can_replay = (data[0] & 7) != 0,
                  .parked_batches_max = data[1] & 15u,
                  .parked_events_max = 1u + (data[1] >> 4)});
+  if ((data[0] & 0x18) == 0x18) {
+    driver.resume({.seq = PublisherSeq(data[1]),
+                   .digest = data[0],
+                   .trust = (data[0] & 0x20) != 0 ? blocks::PublisherState::kExact : blocks::PublisherState::kPartial});
+  }
   for (std::size_t i = 2; i + 2 < size; i += 3) {
     const std::uint8_t seq = data[i + 1];
     const std::uint8_t kind = data[i + 2];

@@ -46,6 +46,24 @@ std::uint64_t Follower::lag_batches() const {
   return *live_last_ > *last_applied_ ? live_last_->value() - last_applied_->value() : 0;
 }
 
+std::optional<FollowerMark> Follower::mark() const {
+  const bool around_hole = hole_ && extent_ == Extent::kFull;
+  if (!last_applied_ || around_hole || trail_.empty() || !trail_.back()) return std::nullopt;
+  return FollowerMark{*last_applied_, *trail_.back(), trust_, unreadable_seen_, other_tiers_seen_};
+}
+
+void Follower::resume(const FollowerMark& mark, Instant now, Effects& out) {
+  WP_CHECK(!connected_ && !last_applied_);
+  last_applied_ = mark.seq;
+  trail_.assign(1, mark.digest);
+  trust_ = mark.trust;
+  unreadable_seen_ = mark.unreadable_seen;
+  other_tiers_seen_ = mark.other_tiers_seen;
+  extent_ = Extent::kContinue;
+  resumed_until_ = now + kResumeConnectMax;
+  settle(out);
+}
+
 void Follower::step(FollowerInput input, Instant now, std::vector<FollowerEffect>& out) {
   std::visit([&](auto& kind) { on(kind, now, out); }, input);
   settle(out);
@@ -59,6 +77,7 @@ void Follower::settle(Effects& out) {
   if (exchange_ == Exchange::kInFlight) {
     deadline = std::min(replied_at_ + options_.replay_idle_max, asked_at_ + options_.replay_total_max);
   }
+  if (resumed_until_) deadline = resumed_until_;
   if (!deadline && armed_) {
     armed_.reset();
     out.emplace_back(DisarmTimer{});
@@ -69,7 +88,7 @@ void Follower::settle(Effects& out) {
 
   PublisherState state = trust_;
   if (!connected_) {
-    state = PublisherState::kLost;
+    state = resumed_until_ ? PublisherState::kSuspect : PublisherState::kLost;
   } else if (parking()) {
     state = last_applied_ ? PublisherState::kSuspect : PublisherState::kPartial;
   } else if (hole_) {
@@ -85,6 +104,7 @@ void Follower::on(const Connected&, Instant now, Effects& out) {
   stop_exchange(out);
   drop_parked();
   connected_ = true;
+  resumed_until_.reset();
   failures_ = 0;
   live_last_.reset();  // it may be another life of the engine
   if (!options_.can_replay) {
@@ -102,6 +122,7 @@ void Follower::on(const Disconnected&, Instant, Effects& out) {
   stop_exchange(out);
   drop_parked();
   connected_ = false;
+  resumed_until_.reset();
 }
 
 void Follower::on(LiveBatch& live, Instant now, Effects& out) {
@@ -457,6 +478,7 @@ void Follower::on(const Curtailed&, Instant, Effects&) {
 
 void Follower::on(const Timeout&, Instant now, Effects& out) {
   armed_.reset();
+  if (resumed_until_ && now >= *resumed_until_) resumed_until_.reset();
   if (exchange_ == Exchange::kBackoff && now >= retry_at_) return ask(extent_, now, out);
   if (exchange_ == Exchange::kInFlight &&
       now >= std::min(replied_at_ + options_.replay_idle_max, asked_at_ + options_.replay_total_max)) {

@@ -16,6 +16,8 @@
 //   - A replay that brings nothing ends the parking: live batches are applied with the hole, state suspect, and the
 //     replay is tried again in the background. It then rebuilds from 0: what was applied around a hole has no undo.
 //   - Asks are bounded: after a failure exponential back-off with jitter; at all times at most 4 in any 4 s.
+//   - What another life of the router had applied is gone on from: resume(). It is suspect until the replay that begins
+//     at its last batch has shown that the engine is the same process, and has brought what followed.
 //   - Exact: all since the engine's start, or since a clear of its only tier, was applied and kept.
 #pragma once
 
@@ -82,6 +84,17 @@ struct FollowerOptions {
   std::size_t parked_events_max = 1'000'000;
 };
 
+// How far a stream was applied, for another life of the router to go on from. A change of how digests are made is a new
+// index::kSnapshotVersion.
+struct FollowerMark {
+  PublisherSeq seq;                                                 // of the last batch applied
+  std::uint64_t digest = 0;                                         // of that batch
+  blocks::PublisherState trust = blocks::PublisherState::kPartial;  // of what was applied
+  bool unreadable_seen = false;
+  bool other_tiers_seen = false;
+  friend bool operator==(const FollowerMark&, const FollowerMark&) = default;
+};
+
 struct FollowerCounters {
   std::uint64_t batches_applied = 0;
   std::uint64_t batches_duplicate = 0;
@@ -101,6 +114,12 @@ class Follower {
   // `jitter_seed` spreads back-off among followers.
   Follower(FollowerOptions options, std::uint64_t jitter_seed);
   void step(FollowerInput input, Instant now, std::vector<FollowerEffect>& out);
+  // nullopt: what is applied is not all up to some batch, or there is nothing to know that batch by.
+  std::optional<FollowerMark> mark() const;
+  // What was applied up to `mark` is held already. Before any step. Suspect at once; lost if no connection stands
+  // within kResumeConnectMax.
+  void resume(const FollowerMark& mark, Instant now, std::vector<FollowerEffect>& out);
+  static constexpr Duration kResumeConnectMax = std::chrono::seconds(10);
   blocks::PublisherState state() const { return state_; }
   std::optional<PublisherSeq> last_applied() const { return last_applied_; }
   const FollowerCounters& counters() const { return counters_; }
@@ -170,6 +189,7 @@ class Follower {
   std::deque<std::optional<Digest>> trail_;
 
   bool connected_ = false;
+  std::optional<Instant> resumed_until_;  // resumed, and not connected yet
   // How what is applied relates to the engine's truth, holes aside.
   blocks::PublisherState trust_ = blocks::PublisherState::kPartial;
   bool hole_ = false;              // something is missing or unverified between what was applied and what is known of

@@ -33,6 +33,9 @@ class Rig {
   std::vector<std::string> step(FollowerInput input) {
     std::vector<FollowerEffect> out;
     follower_.step(std::move(input), now_, out);
+    return words_of(out);
+  }
+  std::vector<std::string> words_of(const std::vector<FollowerEffect>& out) {
     std::vector<std::string> words;
     for (const FollowerEffect& effect : out) {
       if (const auto* apply = std::get_if<Apply>(&effect)) {
@@ -53,6 +56,11 @@ class Rig {
       }
     }
     return words;
+  }
+  std::vector<std::string> resume(const FollowerMark& mark) {
+    std::vector<FollowerEffect> out;
+    follower_.resume(mark, now_, out);
+    return words_of(out);
   }
   // Batches say their time as 1000 * life + sequence: two lives of an engine differ by it.
   std::vector<std::string> live(std::uint64_t seq, int life = 0) {
@@ -550,6 +558,109 @@ TEST(Follower, EarlyTimeoutArmsAgain) {
   EXPECT_THAT(rig.step(Timeout{}), ElementsAre()) << "the reply moved the deadline";
   EXPECT_TRUE(rig.armed());
   EXPECT_EQ(rig.until_timer(), milliseconds(1500));
+}
+
+FollowerMark mark_at(std::uint64_t last) {
+  Rig rig;
+  rig.start_at(last);
+  return rig.follower().mark().value();
+}
+
+TEST(Follower, ResumedItIsSuspectUntilTheDifferenceIsReplayed) {
+  const FollowerMark mark = mark_at(7);
+  EXPECT_EQ(mark.seq, PublisherSeq(7));
+  EXPECT_EQ(mark.trust, PublisherState::kExact);
+  Rig rig;
+  EXPECT_THAT(rig.resume(mark), ElementsAre("suspect"));
+  EXPECT_EQ(rig.follower().mark(), mark);
+  EXPECT_THAT(rig.step(Connected{}), ElementsAre("ask 7"));
+  EXPECT_THAT(rig.live(9), ElementsAre());
+  EXPECT_THAT(rig.replay(7), ElementsAre()) << "the one it knows";
+  EXPECT_THAT(rig.replay(8), ElementsAre("apply 8"));
+  EXPECT_EQ(rig.state(), PublisherState::kSuspect);
+  EXPECT_THAT(rig.step(ReplayEnd{}), ElementsAre("apply 9", "exact"));
+  EXPECT_THAT(rig.live(10), ElementsAre("apply 10"));
+  EXPECT_EQ(rig.counters().restarts, 0u);
+}
+
+TEST(Follower, ResumedWithNothingNewItIsExactToo) {
+  Rig rig;
+  rig.resume(mark_at(7));
+  rig.step(Connected{});
+  rig.replay(7);
+  EXPECT_THAT(rig.step(ReplayEnd{}), ElementsAre("exact"));
+}
+
+TEST(Follower, ResumedPartialStaysPartial) {
+  FollowerMark mark = mark_at(7);
+  mark.trust = PublisherState::kPartial;
+  Rig rig;
+  rig.resume(mark);
+  rig.step(Connected{});
+  rig.replay(7);
+  EXPECT_THAT(rig.step(ReplayEnd{}), ElementsAre("partial"));
+}
+
+TEST(Follower, ResumedAfterARestartOfTheEngineItForgets) {
+  {  // whose sequence has passed ours
+    Rig rig;
+    rig.resume(mark_at(7));
+    rig.step(Connected{});
+    EXPECT_THAT(rig.replay(7, 1), ElementsAre("stop", "forget", "ask 0", "partial"));
+    rig.replay(0, 1);
+    EXPECT_THAT(rig.step(ReplayEnd{}), ElementsAre("exact"));
+  }
+  {  // or not
+    Rig rig;
+    rig.resume(mark_at(7));
+    rig.step(Connected{});
+    EXPECT_THAT(rig.step(ReplayEnd{}), ElementsAre("forget", "ask 0", "partial"));
+  }
+  {  // or shows it live
+    Rig rig;
+    rig.resume(mark_at(7));
+    rig.step(Connected{});
+    EXPECT_THAT(rig.live(3, 1), ElementsAre("stop", "forget", "ask 0", "partial"));
+  }
+}
+
+TEST(Follower, ResumedBehindTheReplaysWindowItBeginsAnew) {
+  Rig rig;
+  rig.resume(mark_at(7));
+  rig.step(Connected{});
+  EXPECT_THAT(rig.replay(50), ElementsAre("forget", "apply 50"));
+  EXPECT_THAT(rig.step(ReplayEnd{}), ElementsAre("partial"));
+}
+
+TEST(Follower, ResumedAndNeverConnectedItIsLost) {
+  Rig rig;
+  rig.resume(mark_at(7));
+  EXPECT_TRUE(rig.armed());
+  EXPECT_EQ(rig.until_timer(), Follower::kResumeConnectMax);
+  EXPECT_THAT(rig.expire(), ElementsAre("lost"));
+  EXPECT_FALSE(rig.armed());
+  EXPECT_THAT(rig.step(Connected{}), ElementsAre("ask 7", "suspect")) << "what it holds may still be good";
+}
+
+TEST(Follower, ResumedWithoutAReplayEndpointItStaysSuspect) {
+  Rig rig({.can_replay = false});
+  rig.resume(mark_at(7));
+  EXPECT_THAT(rig.step(Connected{}), ElementsAre());
+  EXPECT_FALSE(rig.armed());
+  EXPECT_THAT(rig.live(8), ElementsAre("apply 8"));
+  EXPECT_EQ(rig.state(), PublisherState::kSuspect);
+  EXPECT_THAT(rig.live(2, 1), ElementsAre("forget", "apply 1002", "partial")) << "another life";
+}
+
+TEST(Follower, AroundAHoleThereIsNoMark) {
+  Rig rig;
+  EXPECT_EQ(rig.follower().mark(), std::nullopt);
+  rig.start_at(5);
+  rig.live(8);  // a gap: what is applied is whole up to 5
+  EXPECT_EQ(rig.follower().mark()->seq, PublisherSeq(5));
+  for (int tries = 0; tries < 8 && rig.follower().last_applied() == PublisherSeq(5); ++tries) rig.expire();
+  EXPECT_EQ(rig.follower().last_applied(), PublisherSeq(8));
+  EXPECT_EQ(rig.follower().mark(), std::nullopt);
 }
 
 }  // namespace

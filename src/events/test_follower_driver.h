@@ -16,7 +16,19 @@ class Driver {
  public:
   explicit Driver(FollowerOptions options) : options_(options), follower_(options, 1) {}
 
+  // Before any step.
+  void resume(const FollowerMark& mark) {
+    waits_ = true;
+    std::vector<FollowerEffect> out;
+    follower_.resume(mark, now_, out);
+    for (const FollowerEffect& effect : out) take(effect);
+    WP_CHECK(told_ == follower_.state() && timer_);
+  }
   void step(FollowerInput input) {
+    waits_ = waits_ && follower_.state() == blocks::PublisherState::kSuspect &&
+             (std::holds_alternative<Timeout>(input) || std::holds_alternative<LiveBroken>(input) ||
+              std::holds_alternative<ReplayBatch>(input) || std::holds_alternative<ReplayEnd>(input) ||
+              std::holds_alternative<ReplayBroken>(input) || std::holds_alternative<Curtailed>(input));
     if (std::holds_alternative<ReplayEnd>(input)) open_ = false;
     if (std::holds_alternative<Timeout>(input)) timer_.reset();
     before_ = follower_.last_applied();
@@ -26,7 +38,9 @@ class Driver {
     WP_CHECK(told_ == follower_.state());
     // With an exchange open there is always a deadline: nothing waits for ever.
     WP_CHECK(!open_ || timer_);
-    WP_CHECK(options_.can_replay || !timer_);
+    WP_CHECK(options_.can_replay || !timer_ || waits_);
+    // What can be gone on from is what was applied last.
+    if (const auto mark = follower_.mark()) WP_CHECK(mark->seq == follower_.last_applied());
   }
   void pass(Duration time) { now_ = now_ + time; }
   // Moves to the deadline; false when there is none.
@@ -65,6 +79,7 @@ class Driver {
   Instant now_{std::chrono::seconds(100)};
   std::optional<Instant> timer_;
   bool open_ = false;
+  bool waits_ = false;  // resumed, and not connected yet
   std::deque<Instant> asks_;
   std::optional<PublisherSeq> before_;  // last applied before the step: one step may ask, restart and ask again
   blocks::PublisherState told_ = blocks::PublisherState::kLost;

@@ -305,6 +305,20 @@ std::uint32_t CompactLane::evict(RunId run, std::uint32_t blocks) {
   return evicted;
 }
 
+std::vector<Slot> CompactLane::slots() const {
+  std::vector<Slot> out;
+  out.reserve(lines_.size());
+  lines_.each([&](Slot slot) { out.push_back(slot); });
+  return out;
+}
+
+void CompactLane::adopt(EngineHash hash, const Tally& tally) {
+  const Slot slot = find(hash);
+  if (slot == kNoSlot) return;
+  for (const std::uint32_t refs : tally.refs) counts_.blocks_held += refs > 0 ? 1 : 0;
+  set_tally(slot, tally, kNowhere);
+}
+
 std::vector<CompactLane::Block> CompactLane::blocks() const {
   std::vector<Block> out;
   out.reserve(lines_.size());

@@ -54,9 +54,17 @@ class CompactLane {
     Tally tally;
   };
   std::vector<Block> blocks() const;  // parents before children
+  // For a copy in slices: where its blocks lie, and one of them.
+  std::vector<Slot> slots() const;
+  Block block_at(Slot slot) const { return {tree_.hash(context_.lane, slot), slot, tree_.depth(slot), tally(slot)}; }
+  // So many blocks more are to come, in several stores.
+  void expect(std::size_t blocks) { reserve(blocks); }
+  // Gives a block that was stored as removed the references that it had elsewhere. Then prune_dead().
+  void adopt(EngineHash hash, const Tally& tally);
 
   const LaneCounts& counts() const { return counts_; }
   bool empty() const { return lines_.size() == 0; }
+  std::size_t size() const { return lines_.size(); }  // blocks that exist, held or not
   std::size_t growth_bytes(std::size_t blocks) const { return lines_.growth_bytes(blocks); }
 
  private:

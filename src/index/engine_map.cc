@@ -9,8 +9,7 @@ namespace {
 using blocks::SpecKind;
 using blocks::Tier;
 
-constexpr std::size_t kGroupsMax = 64;                          // KV groups of one engine
-constexpr std::uint64_t kPositionMax = std::uint64_t{1} << 31;  // tokens in one chain
+constexpr std::size_t kGroupsMax = 64;                      // KV groups of one engine
 constexpr std::size_t kScratchKeep = std::size_t{1} << 16;  // blocks of an event that is larger are not kept room for
 constexpr std::size_t kEventsAhead = 8;                     // of a batch: those whose cache lines are asked for early
 constexpr int kVictimTries = 256;
@@ -56,6 +55,7 @@ EngineMap::~EngineMap() = default;
 Applied EngineMap::apply(std::span<const blocks::KvEvent> events) {
   Applied applied;
   Lock lock(commons_.mutex);
+  ++changes_;
   for (const blocks::KvEvent& event : events) {
     if (const auto* stored = std::get_if<blocks::BlockStored>(&event)) {
       store(*stored, lock, applied);
@@ -66,6 +66,7 @@ Applied EngineMap::apply(std::span<const blocks::KvEvent> events) {
     }
   }
   settle(applied);
+  ++changes_;
   if (hashes_.capacity() > kScratchKeep) std::vector<EngineHash>().swap(hashes_);
   if (keys_.capacity() > kScratchKeep) std::vector<BlockKey>().swap(keys_);
   return applied;
@@ -74,6 +75,7 @@ Applied EngineMap::apply(std::span<const blocks::KvEvent> events) {
 Applied EngineMap::apply_hashed(std::span<const HashedEvent> events) {
   Applied applied;
   const Lock lock(commons_.mutex);
+  ++changes_;
   const std::uint32_t block_tokens = commons_.options.space.block_tokens();
   for (std::size_t i = 0; i < events.size(); ++i) {
     const HashedEvent& event = events[i];
@@ -88,7 +90,7 @@ Applied EngineMap::apply_hashed(std::span<const HashedEvent> events) {
       continue;
     }
     const std::size_t count = event.hashes.size();
-    Group* const group = group_for_store(0, std::nullopt);
+    Group* const group = group_for_store(0, SpecKind::kUnset);
     const std::size_t stride = count == 0 ? 0 : event.keys.size() / count;
     if (group == nullptr || !group->matches || stride == 0 || event.keys.size() != count * stride ||
         !compact_fits(*group, static_cast<std::uint32_t>(stride) * block_tokens)) {
@@ -109,6 +111,7 @@ Applied EngineMap::apply_hashed(std::span<const HashedEvent> events) {
     if (parking_.size() > 0) unpark(0, event.hashes, applied);
   }
   settle(applied);
+  ++changes_;
   return applied;
 }
 
@@ -135,7 +138,8 @@ void EngineMap::store(const blocks::BlockStored& event, Lock& lock, Applied& app
     return;
   }
   Store store{.group_id = event.group_idx.value_or(0), .event = event, .run = {.tier = *tier}, .extras = {}};
-  Group* const group = group_for_store(store.group_id, event.kv_cache_spec_kind);
+  Group* const group = group_for_store(
+      store.group_id, event.kv_cache_spec_kind ? blocks::spec_kind_of(*event.kv_cache_spec_kind) : SpecKind::kUnset);
   if (group == nullptr) {
     ++applied.stores_dropped;
     return;
@@ -357,6 +361,7 @@ void EngineMap::clear_gpu() {
 }
 
 void EngineMap::forget() {
+  changes_ += 2;
   while (!groups_.empty()) {
     const auto group = groups_.begin();
     if (group->second.matches) drop_group(group->first, group->second);
@@ -411,8 +416,7 @@ bool EngineMap::empty() const {
 }
 
 // The group's entry, made when missing; null when there are too many. A kind that is told later than blocks wins.
-EngineMap::Group* EngineMap::group_for_store(std::uint32_t id, const std::optional<std::string>& kind) {
-  const SpecKind told = kind ? blocks::spec_kind_of(*kind) : SpecKind::kUnset;
+EngineMap::Group* EngineMap::group_for_store(std::uint32_t id, SpecKind told) {
   const auto found = groups_.find(id);
   if (found == groups_.end()) {
     if (groups_.size() >= kGroupsMax) return nullptr;

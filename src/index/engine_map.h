@@ -10,12 +10,14 @@
 #include "base/base.h"
 #include "blocks/blocks.h"
 #include "index/compact_lane.h"
+#include "index/engine_copy.h"
 #include "index/extras.h"
 #include "index/index.h"
 #include "index/joined_lane.h"
 #include "index/parking.h"
 #include "index/roster.h"
 #include "index/tree.h"
+#include "index/turn_mutex.h"
 
 namespace warmpath::index {
 
@@ -24,7 +26,7 @@ struct Commons {
   explicit Commons(IndexOptions given);
 
   const IndexOptions options;
-  mutable std::mutex mutex;
+  mutable TurnMutex mutex;
   std::size_t bytes = 0;
   Roster roster;
   Tree tree;
@@ -49,8 +51,31 @@ class EngineMap {
   std::vector<HeldBlock> held() const;  // in no order
   bool empty() const;
 
+  // A copy in slices, under the mutex by slices: sound while changes() stays the same.
+  class Copier {
+   public:
+    explicit Copier(const EngineMap& map);
+    // Copies some `blocks_max` blocks more; false when there were none left.
+    bool step(std::size_t blocks_max);
+    // Before the first step, without the mutex.
+    void prepare();
+    std::vector<GroupCopy> take() { return std::move(groups_); }
+
+   private:
+    const EngineMap& map_;
+    std::vector<GroupCopy> groups_;
+    std::vector<std::vector<Slot>> slots_;  // by group, of compact lanes
+    std::vector<std::size_t> sizes_;        // blocks, by group
+    std::size_t group_ = 0;
+    std::size_t at_ = 0;  // slot or bucket
+  };
+  std::uint64_t changes() const { return changes_; }  // odd: amid one
+  std::size_t stores_parked() const { return parking_.size(); }
+  // kInvalid: not what a copy gives; some of it may have been taken. Precondition: empty().
+  Result<Adopted> adopt(std::span<const PartView> parts);
+
  private:
-  using Lock = std::unique_lock<std::mutex>;
+  using Lock = std::unique_lock<TurnMutex>;
   struct Group {
     blocks::SpecKind kind = blocks::SpecKind::kUnset;
     bool matches = true;
@@ -78,7 +103,9 @@ class EngineMap {
                   Applied& applied);
   void clear_gpu();
 
-  Group* group_for_store(std::uint32_t group, const std::optional<std::string>& kind);
+  Group* group_for_store(std::uint32_t group, blocks::SpecKind told);
+  bool adopt_compact(Group& group, std::uint32_t keys_per_block, std::span<const ChainView> chains, Adopted& adopted);
+  bool adopt_joined(Group& group, std::span<const ChainView> chains, Adopted& adopted);
   void add_lane(Group& group);
   void note_unit(Group& group, std::uint32_t block_tokens);
   bool compact_fits(Group& group, std::uint32_t block_tokens);
@@ -98,6 +125,7 @@ class EngineMap {
   Parking parking_;
   std::size_t parking_bytes_ = 0;  // as added to the commons' bytes
   std::uint32_t block_tokens_ = 0;
+  std::uint64_t changes_ = 0;  // of what is held; odd: amid an apply, which lets go of the mutex
   // The store at hand.
   std::vector<EngineHash> hashes_;
   std::vector<BlockKey> keys_;

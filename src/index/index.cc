@@ -108,6 +108,55 @@ std::vector<HeldBlock> Index::held(EngineId engine) const {
   return out;
 }
 
+std::optional<EngineBlocks> Index::copy(EngineId engine) const {
+  EngineBlocks out;
+  std::shared_ptr<EngineMap> map;
+  std::optional<EngineMap::Copier> copier;
+  std::uint64_t changes = 0;
+  std::uint64_t evicted = 0;
+  {
+    const std::lock_guard lock(impl_->commons.mutex);
+    const auto at = impl_->commons.roster.engines.find(engine);
+    if (at == impl_->commons.roster.engines.end() || at->second.map == nullptr) return out;
+    map = at->second.map;
+    changes = map->changes();
+    if (changes % 2 != 0) return std::nullopt;
+    evicted = at->second.blocks_evicted;
+    out.whole = map->stores_parked() == 0;
+    copier.emplace(*map);
+  }
+  copier->prepare();
+  for (bool more = true; more;) {
+    impl_->commons.mutex.let_others();
+    const std::lock_guard lock(impl_->commons.mutex);
+    if (map->changes() != changes) return std::nullopt;
+    more = copier->step(kCopySlice);
+    const auto at = impl_->commons.roster.engines.find(engine);
+    out.whole = out.whole && at != impl_->commons.roster.engines.end() && at->second.blocks_evicted == evicted;
+  }
+  for (GroupCopy& group : copier->take()) {
+    out.blocks += group.blocks.size();
+    encode_group(std::move(group), out.parts);
+  }
+  return out;
+}
+
+Result<Adopted> Index::adopt(EngineId engine, std::span<const std::string> parts) {
+  const Error foreign{ErrorKind::kInvalid, "an engine's blocks are not as they were written"};
+  std::vector<PartView> views(parts.size());
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    if (!read_part(parts[i], views[i])) return foreign;
+  }
+  EngineMap& map = impl_->map_of(engine);
+  const std::lock_guard lock(impl_->commons.mutex);
+  if (!map.empty()) return Error{ErrorKind::kConflict, "the engine holds blocks already"};
+  auto adopted = map.adopt(views);
+  if (adopted.ok()) return adopted;
+  map.forget();
+  impl_->tidy(engine);
+  return foreign;
+}
+
 std::vector<EngineId> Index::holders(BlockKey key) const {
   const std::lock_guard lock(impl_->commons.mutex);
   std::vector<EngineId> engines;

@@ -37,7 +37,8 @@
 
 #include "base/base.h"
 #include "blocks/blocks.h"
-#include "index/guesses.h"  // IWYU pragma: export
+#include "index/guesses.h"   // IWYU pragma: export
+#include "index/snapshot.h"  // IWYU pragma: export
 
 namespace warmpath::index {
 
@@ -113,6 +114,17 @@ struct IndexStat {
   std::uint64_t blocks_evicted = 0;  // to stay below bytes_max, since the start
 };
 
+// All of one engine as bytes, for a SnapshotEngine.
+struct EngineBlocks {
+  std::vector<std::string> parts;
+  std::uint64_t blocks = 0;  // that exist: held, or standing before a held one
+  bool whole = true;         // false: stores were parked, or blocks evicted amid the copy
+};
+struct Adopted {
+  std::uint64_t blocks = 0;
+  bool whole = true;  // false: some were left out, for want of room below the cap or of their parents
+};
+
 // Thread rule: apply/forget/set_state for one engine from one thread at a time; match and stat from any thread.
 class Index {
  public:
@@ -142,6 +154,14 @@ class Index {
   // Everything that an engine holds, by group and hash; parked stores are not held. For people and tests: a copy and
   // a sort of it all, the copy under the writers' lock.
   std::vector<HeldBlock> held(EngineId engine) const;
+  // What adopt() takes. Any thread, while no other applies to this engine or forgets it: nullopt where one did. Holds
+  // the writers' lock for at most some kCopySlice blocks at a time. Memory: some 60 bytes a block and the bytes.
+  static constexpr std::size_t kCopySlice = 4'096;
+  std::optional<EngineBlocks> copy(EngineId engine) const;
+  // For an engine that holds nothing (else kConflict), of an index with the same key space. kInvalid: not what copy()
+  // gives; nothing is taken then. What was held is held again, to the reference; stores that were parked are not. Holds
+  // the writers' lock all the while; readers see it grow.
+  Result<Adopted> adopt(EngineId engine, std::span<const std::string> parts);
   // Engines that hold `key` in any tier.
   std::vector<EngineId> holders(BlockKey key) const;
 

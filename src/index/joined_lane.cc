@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "index/engine_copy.h"
+
 namespace warmpath::index {
 namespace {
 
@@ -209,6 +211,71 @@ void JoinedLane::complete_keys(Node& node, BlockKey key, std::span<const TokenId
     const auto offset = static_cast<std::uint32_t>(items[next_item].offset - full * block);
     node.joint->tail_items.push_back({items[next_item].identifier, offset});
   }
+}
+
+// As complete_keys, with the keys known.
+bool JoinedLane::adopt(EngineHash hash, Node* parent, const NodeView& view, const Tally& tally,
+                       std::unordered_set<BlockKey>& roots) {
+  const std::uint64_t block = space_.block_tokens();
+  const Joint* const before = parent != nullptr ? parent->joint.get() : nullptr;
+  const std::uint64_t tail_before = before == nullptr ? 0 : before->tail.size();
+  const std::uint64_t keys = (tail_before + view.tokens) / block;
+  const std::uint64_t own_tail = keys > 0 ? (tail_before + view.tokens) % block : view.tokens;
+  if (view.tokens == 0 || view.keys.size() / sizeof(std::uint64_t) != keys ||
+      view.tail.size() / sizeof(TokenId) != own_tail || find(hash) != nullptr) {
+    return false;
+  }
+  const BlockKey root = parent != nullptr ? parent->end_key : view.root;
+  if (parent == nullptr && keys_.contains(root)) return false;
+  // A key names one chain: where it is known already, it stands behind the same one.
+  BlockKey key = root;
+  for (std::size_t i = 0; i < keys; ++i) {
+    const BlockKey previous = std::exchange(key, BlockKey(number_at<std::uint64_t>(view.keys, i)));
+    if (key == root || roots.contains(key)) return false;
+    const auto known = keys_.find(key);
+    if (known == keys_.end()) continue;
+    const auto behind = keys_.find(previous);
+    if (behind == keys_.end() && i > 0) return false;
+    if (tree_.before(known->second.slot) != (behind == keys_.end() ? kNoSlot : behind->second.slot)) return false;
+  }
+  if (parent == nullptr && keys == 0) roots.insert(root);
+  Node& node = nodes_[hash];
+  node.hash = hash;
+  node.parent = parent;
+  node.start = parent != nullptr ? parent->end() : 0;
+  node.tokens = view.tokens;
+  if (parent != nullptr) ++parent->children;
+  key = root;
+  for (std::size_t i = 0; i < keys; ++i) {
+    const BlockKey previous = std::exchange(key, BlockKey(number_at<std::uint64_t>(view.keys, i)));
+    own(key, previous);
+    if (i == 0 && tail_before > 0) {
+      join(node, key, node.start - static_cast<std::uint32_t>(tail_before));
+      continue;
+    }
+    if (node.end_key_is_whole) node.earlier.push_back(node.end_key);
+    node.end_key = key;
+    node.end_key_is_whole = true;
+  }
+  node.end_key = key;
+  if (own_tail + (keys == 0 ? tail_before : 0) > 0) {
+    if (node.joint == nullptr) node.joint = std::make_unique<Joint>();
+    Joint& joint = *node.joint;
+    std::uint32_t shift = 0;
+    if (keys == 0 && before != nullptr) {
+      joint.tail = before->tail;
+      joint.tail_items = before->tail_items;
+      shift = static_cast<std::uint32_t>(tail_before);
+    }
+    for (std::size_t i = 0; i < own_tail; ++i) joint.tail.push_back(number_at<TokenId>(view.tail, i));
+    for (const BegunItem& item : view.items) joint.tail_items.push_back({item.identifier, item.offset + shift});
+  }
+  node.tally = tally;
+  for (const std::uint32_t refs : tally.refs) counts_.blocks_held += refs > 0 ? 1 : 0;
+  set_rank(node);
+  context_.bytes += footprint(node);
+  if (node.rank == kNowhere) maybe_dead_.push_back(hash);
+  return true;
 }
 
 // The key whose router block begins at `block_start`, before the node, is held while all nodes from there on are.

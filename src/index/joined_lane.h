@@ -13,6 +13,7 @@
 #include <memory>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "base/base.h"
@@ -38,6 +39,8 @@ struct Joint {
   std::unique_ptr<Cover> own;
   std::vector<Cover*> covers;  // joined keys that this node is part of
 };
+
+struct NodeView;
 
 struct Node {
   EngineHash hash;
@@ -86,8 +89,19 @@ class JoinedLane {
   void each(Use&& use) const {  // in no order
     for (const auto& [hash, node] : nodes_) use(node);
   }
+  // For a copy in slices, while nothing changes: all nodes lie in buckets [0, n).
+  std::size_t buckets() const { return nodes_.bucket_count(); }
+  template <class Use>
+  void each_in(std::size_t bucket, Use&& use) const {
+    for (auto at = nodes_.begin(bucket); at != nodes_.end(bucket); ++at) use(at->second);
+  }
+  // A node as it was elsewhere, its keys known. False, and nothing has changed, when it cannot have been so. `roots`:
+  // the keys before first blocks among all that was adopted; adds to it.
+  bool adopt(EngineHash hash, Node* parent, const NodeView& view, const Tally& tally,
+             std::unordered_set<BlockKey>& roots);
   const LaneCounts& counts() const { return counts_; }
   bool empty() const { return nodes_.empty(); }
+  std::size_t size() const { return nodes_.size(); }
 
  private:
   // How often the lane covers one key: usually once.

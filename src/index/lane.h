@@ -9,6 +9,8 @@
 
 namespace warmpath::index {
 
+inline constexpr std::uint64_t kPositionMax = std::uint64_t{1} << 31;  // tokens in one chain
+
 struct LaneContext {
   Tree& tree;
   std::size_t& bytes;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
@@ -226,21 +227,64 @@ class TwinEngine {
 
 struct World {
   World(std::uint64_t seed, std::uint32_t router_block, std::vector<std::map<std::uint32_t, TwinGroup>> engine_groups)
-      : random(seed, "model"), R(router_block), index({.space = blocks::KeySpace(seed, "m", router_block)}) {
+      : random(seed, "model"), restarts(seed, "restarts"), R(router_block), held(fresh(seed)), key_seed(seed) {
     for (std::size_t e = 0; e < engine_groups.size(); ++e) {
       twins.emplace_back().groups = std::move(engine_groups[e]);
-      index.set_state(EngineId(static_cast<std::uint32_t>(e)), blocks::PublisherState::kExact);
+      held->set_state(EngineId(static_cast<std::uint32_t>(e)), blocks::PublisherState::kExact);
     }
   }
 
   std::vector<Context> contexts{{"", ""}, {"", "salt-a"}, {"lora-x", ""}, {"lora-x", "lora-x"}};
   RandomStream random;
+  RandomStream restarts;  // of its own: what happens otherwise stays the same
   std::uint32_t R;
-  Index index;
+  std::unique_ptr<Index> held;
+  std::uint64_t key_seed;
   std::vector<TwinEngine> twins;
   std::map<std::tuple<std::size_t, std::uint32_t, std::size_t, Prefix, std::uint32_t>, std::uint64_t> names;
   bool one_seed = false;  // engines call the same block the same
   std::map<std::tuple<std::uint32_t, std::size_t, Prefix, std::uint32_t>, std::uint64_t> seeded_names;
+
+  std::unique_ptr<Index> fresh(std::uint64_t seed) const {
+    return std::make_unique<Index>(IndexOptions{.space = blocks::KeySpace(seed, "m", R)});
+  }
+
+  // The router ends and begins again with what it had written down; parked stores are lost, and nothing else.
+  void restart() {
+    SnapshotWriter writer;
+    std::string bytes = writer.begin(1) + writer.pool({.name = "p", .key_probe = key_probe(held->space())});
+    for (std::size_t e = 0; e < twins.size(); ++e) {
+      auto copy = held->copy(EngineId(static_cast<std::uint32_t>(e)));
+      ASSERT_TRUE(copy);
+      EXPECT_EQ(copy->whole, twins[e].parked.empty());
+      tally.copied += copy->blocks;
+      writer.engine({.name = std::to_string(e), .blocks = copy->blocks, .parts = std::move(copy->parts)}, bytes);
+      tally.parked_lost += twins[e].parked.size();
+      twins[e].parked.clear();
+    }
+    bytes += writer.end();
+    SnapshotReader reader;
+    for (std::size_t at = 0; at < bytes.size();) {
+      const std::size_t piece = std::min<std::size_t>(1 + restarts.below(700), bytes.size() - at);
+      reader.feed(std::string_view(bytes).substr(at, piece));
+      at += piece;
+    }
+    const SnapshotContent content = reader.finish();
+    EXPECT_TRUE(content.complete);
+    ASSERT_EQ(content.pools.size(), 1u);
+    ASSERT_EQ(content.pools[0].engines.size(), twins.size());
+    held = fresh(key_seed);
+    EXPECT_EQ(content.pools[0].pool.key_probe, key_probe(held->space()));
+    for (std::size_t e = 0; e < twins.size(); ++e) {
+      const EngineId engine(static_cast<std::uint32_t>(e));
+      held->set_state(engine, blocks::PublisherState::kExact);
+      const auto adopted = held->adopt(engine, content.pools[0].engines[e].parts);
+      ASSERT_TRUE(adopted.ok());
+      EXPECT_TRUE(adopted->whole);
+      EXPECT_EQ(adopted->blocks, content.pools[0].engines[e].blocks);
+    }
+    ++tally.restarts;
+  }
 
   std::uint64_t pick(std::uint64_t n) { return random.below(n); }
 
@@ -419,7 +463,7 @@ struct World {
     Applied expected;
     std::vector<KvEvent> batch;
     if (pick(150) == 0) {
-      index.forget(engine);
+      held->forget(engine);
       twins[e].forget();
     }
     for (std::uint64_t n = 1 + pick(3); n > 0; --n) {
@@ -435,7 +479,7 @@ struct World {
         batch.push_back(remove_event(e, expected));
       }
     }
-    const Applied applied = index.apply(engine, batch);
+    const Applied applied = held->apply(engine, batch);
     EXPECT_EQ(applied.blocks_stored, expected.blocks_stored);
     EXPECT_EQ(applied.blocks_removed, expected.blocks_removed);
     EXPECT_EQ(applied.blocks_unknown, expected.blocks_unknown);
@@ -465,7 +509,7 @@ struct World {
       }
     }
     if (keep.size() > 100) {  // too much alive: start over
-      index.forget(EngineId(static_cast<std::uint32_t>(e)));
+      held->forget(EngineId(static_cast<std::uint32_t>(e)));
       twin.forget();
       keep.clear();
     }
@@ -477,6 +521,7 @@ struct World {
   // What the run has seen, so that an idle run fails.
   struct Tally {
     std::uint64_t rows = 0, blocks = 0, tiers_differ = 0, kept_by_doubt = 0, unparked = 0, removed_parked = 0;
+    std::uint64_t restarts = 0, copied = 0, parked_lost = 0;
   } tally;
 
   void compare() {
@@ -505,7 +550,7 @@ struct World {
       const int item = prompt[i] >> kItemShift;
       if (item != 0) chain_context.items.push_back({"img" + std::to_string(item), i, kItemTokens});
     }
-    index.match(index.space().chain(ids, chain_context), table);
+    held->match(held->space().chain(ids, chain_context), table);
     std::size_t row = 0;
     for (std::size_t e = 0; e < twins.size(); ++e) {
       std::array<std::uint32_t, blocks::kTierCount> expected{};
@@ -526,7 +571,7 @@ struct World {
   }
 
   void compare_stat() {
-    const IndexStat stat = index.stat();
+    const IndexStat stat = held->stat();
     ASSERT_EQ(stat.engines.size(), twins.size());
     for (std::size_t e = 0; e < twins.size(); ++e) {
       EXPECT_EQ(stat.engines[e].blocks_held, twins[e].blocks_held());
@@ -553,6 +598,11 @@ void run(std::uint64_t seed, std::uint32_t router_block, std::vector<std::map<st
   for (int i = 0; i < steps; ++i) {
     SCOPED_TRACE("step " + std::to_string(i));
     world.step();
+    const bool parked = std::ranges::any_of(world.twins, [](const TwinEngine& twin) { return !twin.parked.empty(); });
+    if (world.restarts.below(parked ? 60 : 12) == 0) {
+      world.restart();
+      world.compare_stat();
+    }
     world.compare();
     if (i % 16 == 0) world.compare_stat();
     if (::testing::Test::HasFailure()) return;
@@ -570,9 +620,10 @@ void run(std::uint64_t seed, std::uint32_t router_block, std::vector<std::map<st
   EXPECT_GT(world.tally.rows, static_cast<std::uint64_t>(steps) / 4);
   EXPECT_GT(world.tally.blocks, world.tally.rows);
   EXPECT_GT(world.tally.tiers_differ, 0u);
-  EXPECT_GT(world.tally.unparked, 0u);
-  for (std::size_t e = 0; e < count; ++e) world.index.forget(EngineId(static_cast<std::uint32_t>(e)));
-  const IndexStat stat = world.index.stat();
+  EXPECT_GT(world.tally.unparked + world.tally.parked_lost, 0u);
+  EXPECT_GT(world.tally.copied, world.tally.restarts);
+  for (std::size_t e = 0; e < count; ++e) world.held->forget(EngineId(static_cast<std::uint32_t>(e)));
+  const IndexStat stat = world.held->stat();
   EXPECT_EQ(stat.keys, 0u);
   EXPECT_EQ(stat.bytes, 0u);
 }

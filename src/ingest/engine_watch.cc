@@ -268,12 +268,39 @@ void EngineWatch::follow(Rank& rank, std::uint32_t number) {
         *shared_.index, shared_.registry,
         [this, id = rank.id](blocks::PublisherState state) { shared_.sink.publisher_changed(id, state); });
     const auto opened = rank.feed->open();
-    if (opened.ok()) return;
+    if (opened.ok()) return restore(rank);
     rank.feed.reset();
     rank.events = opened.error().message;
   }
   if (shared_.options.follow_events && rank.events != before) {
     shared_.sink.warned("no_kv_events", rank.name, rank.events + "; its matches are guesses");
+  }
+}
+
+// Once: what is followed later under this name has nothing to do with it any more.
+void EngineWatch::restore(Rank& rank) {
+  const auto at = shared_.restored.find(rank.name);
+  if (at == shared_.restored.end()) return;
+  index::SnapshotEngine from = std::move(at->second);
+  shared_.restored.erase(at);
+  shared_.sink.restored(rank.name, rank.feed->restore(std::move(from), started_at_s_));
+}
+
+std::optional<Ingest::Held> EngineWatch::hold(std::string_view name) {
+  for (auto& [number, rank] : ranks_) {
+    if (rank.name != name || !rank.feed) continue;
+    auto standing = rank.feed->standing();
+    if (!standing) return std::nullopt;
+    standing->started_at_s = started_at_s_.value_or(0);
+    rank.feed->hold();
+    return Ingest::Held{rank.id, *std::move(standing)};
+  }
+  return std::nullopt;
+}
+
+void EngineWatch::release(std::string_view name) {
+  for (auto& [number, rank] : ranks_) {
+    if (rank.name == name && rank.feed) return rank.feed->release();
   }
 }
 

@@ -22,6 +22,7 @@ struct WatchShared {
   index::Index* index;
   Sink& sink;
   observe::Registry& registry;
+  std::map<std::string, index::SnapshotEngine, std::less<>> restored;  // by engine name, until it is found
 };
 
 // Asks what the engine is (models, event sources, sizes), announces its ranks, then watches health and load. An engine
@@ -40,6 +41,9 @@ class EngineWatch {
 
   void start();
   void append_status(std::vector<EngineStatus>& out) const;
+  // As Ingest's, where the rank of that name is here.
+  std::optional<Ingest::Held> hold(std::string_view name);
+  void release(std::string_view name);
 
  private:
   enum class State : std::uint8_t { kAsking, kUp, kDown };
@@ -65,6 +69,7 @@ class EngineWatch {
   std::vector<std::uint32_t> rank_numbers() const;
   void follow(Rank& rank, std::uint32_t number);
   void unfollow(Rank& rank);
+  void restore(Rank& rank);
   void follow_load(Rank& rank, std::uint32_t number);
   bool all_push_load() const;
   void tell(const Rank& rank, std::uint32_t number);

@@ -50,7 +50,7 @@ struct Ingest::Impl {
                                                .whole_body_bytes_max = options.page_bytes_max})),
         index(index_in),
         sink(sink_in),
-        shared{loop, *client, options, index, sink_in, registry},
+        shared{loop, *client, options, index, sink_in, registry, {}},
         silent(registry.gauge("warmpath_engines_silent", "Engines that got prompts for a while and sent no KV events.",
                               {{"pool", options.pool}})) {}
 
@@ -128,7 +128,7 @@ struct Ingest::Impl {
   WatchShared shared;
   observe::Gauge& silent;
   std::vector<std::unique_ptr<Site>> sites;
-  io::Timer silence_timer;
+  io::Timer silence_timer, restore_timer;
 
   struct Traffic {
     std::uint64_t tokens = 0;
@@ -150,6 +150,42 @@ void Ingest::add(EngineAddress engine) {
   auto site = std::make_unique<Impl::Site>();
   site->engine = std::move(engine);
   impl_->sites.push_back(std::move(site));
+}
+
+void Ingest::restore(std::vector<index::SnapshotEngine> engines) {
+  for (index::SnapshotEngine& engine : engines) {
+    std::string name = engine.name;
+    impl_->shared.restored.insert_or_assign(std::move(name), std::move(engine));
+  }
+  impl_->restore_timer = impl_->loop.after(kRestoreMax, [this] {
+    for (const auto& [name, engine] : std::exchange(impl_->shared.restored, {})) {
+      impl_->sink.restored(name, Error{ErrorKind::kNotFound, "no engine of this name was found"});
+    }
+  });
+}
+
+std::vector<std::string> Ingest::followed() const {
+  std::vector<std::string> names;
+  for (const EngineStatus& one : status()) {
+    if (one.has_events) names.push_back(one.name);
+  }
+  return names;
+}
+
+std::optional<Ingest::Held> Ingest::hold(std::string_view name) {
+  std::optional<Held> out;
+  for (const auto& site : impl_->sites) {
+    for (const auto& [key, member] : site->members) {
+      if (!out) out = member.watch->hold(name);
+    }
+  }
+  return out;
+}
+
+void Ingest::release(std::string_view name) {
+  for (const auto& site : impl_->sites) {
+    for (const auto& [key, member] : site->members) member.watch->release(name);
+  }
 }
 
 void Ingest::start() {

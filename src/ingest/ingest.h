@@ -68,6 +68,8 @@ class Sink {
   virtual void changed(const fleet::Change& change) = 0;  // Removed, LivenessChanged
   virtual void sampled(const fleet::Sample& sample) = 0;
   virtual void publisher_changed(EngineId engine, blocks::PublisherState state) = 0;
+  // Blocks taken over from a snapshot, or why none were. Once an engine that was in it.
+  virtual void restored(std::string_view /*engine*/, const Result<std::uint64_t>& /*blocks*/) {}
   // For the log: "engine_silent", "no_kv_events", "models_hidden". Once an episode, never more than one a second.
   virtual void warned(std::string_view /*event*/, std::string_view /*engine*/, std::string_view /*text*/) {}
 };
@@ -120,7 +122,22 @@ class Ingest {
   Ingest& operator=(const Ingest&) = delete;
 
   void add(EngineAddress engine);  // before start()
+  // What another life of the router knew: taken over, each engine as it is found under its name and followed. What is
+  // not found within kRestoreMax is dropped. Before start().
+  void restore(std::vector<index::SnapshotEngine> engines);
+  static constexpr Duration kRestoreMax = std::chrono::minutes(10);
   void start();
+
+  // For a snapshot, on the loop's thread: the engines that are followed; then each one's stream as it stands, without
+  // its blocks. From hold() to release() its events wait (not long: 10,000 messages). nullopt: gone, or at no place to
+  // go on from (nothing applied yet, around a hole).
+  std::vector<std::string> followed() const;
+  struct Held {
+    EngineId engine;
+    index::SnapshotEngine standing;
+  };
+  std::optional<Held> hold(std::string_view name);
+  void release(std::string_view name);
   // On the loop's thread.
   std::vector<EngineStatus> status() const;
   // Writes into the registry what is not counted as it happens: blocks held. Call before a scrape, on the loop's

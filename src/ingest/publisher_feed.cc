@@ -1,5 +1,6 @@
 #include "ingest/publisher_feed.h"
 
+#include <cmath>
 #include <utility>
 
 namespace warmpath::ingest {
@@ -117,9 +118,57 @@ void PublisherFeed::look_for_evictions() {
   if (curtailed_) step(events::Curtailed{});
 }
 
+Result<std::uint64_t> PublisherFeed::restore(index::SnapshotEngine from, std::optional<double> started_at_s) {
+  const bool both_tell = from.started_at_s > 0 && started_at_s.value_or(0) > 0;
+  constexpr double kSameStart = 1;  // engines round it
+  if (both_tell && std::abs(from.started_at_s - *started_at_s) > kSameStart) {
+    return Error{ErrorKind::kConflict, "the engine was restarted meanwhile"};
+  }
+  if (setup_.source.replay.empty() && !both_tell) {
+    return Error{ErrorKind::kConflict,
+                 "without a replay socket or process_start_time_seconds nothing tells whether it was restarted"};
+  }
+  auto adopted = index_.adopt(setup_.engine, from.parts);
+  if (!adopted.ok()) return adopted.error();
+  events::FollowerMark mark{from.mark.seq, from.mark.digest, from.mark.trust, from.mark.unreadable_seen,
+                            from.mark.other_tiers_seen};
+  if (!adopted->whole && mark.trust == blocks::PublisherState::kExact) mark.trust = blocks::PublisherState::kPartial;
+  std::vector<events::FollowerEffect> effects;
+  follower_.resume(mark, loop_.now(), effects);
+  obey(effects);
+  return adopted->blocks;
+}
+
+std::optional<index::SnapshotEngine> PublisherFeed::standing() const {
+  const auto mark = follower_.mark();
+  if (!mark) return std::nullopt;
+  index::SnapshotEngine out;
+  out.name = setup_.name;
+  out.mark = {mark->seq, mark->digest, mark->trust, mark->unreadable_seen, mark->other_tiers_seen};
+  return out;
+}
+
+void PublisherFeed::release() {
+  held_ = false;
+  const std::weak_ptr<int> alive = life_;
+  for (events::FollowerInput& input : std::exchange(waiting_, {})) {
+    step(std::move(input));
+    if (alive.expired()) return;
+  }
+}
+
 void PublisherFeed::step(events::FollowerInput input) {
+  if (held_) {
+    waiting_.push_back(std::move(input));
+    if (waiting_.size() > kWaitingMax) release();
+    return;
+  }
   std::vector<events::FollowerEffect> effects;
   follower_.step(std::move(input), loop_.now(), effects);
+  obey(effects);
+}
+
+void PublisherFeed::obey(std::vector<events::FollowerEffect>& effects) {
   const std::weak_ptr<int> alive = life_;
   curtailed_ = false;
   for (events::FollowerEffect& effect : effects) {

@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -38,6 +39,14 @@ class PublisherFeed {
   // The engine is known to be back while the connection is not: connects at once instead of when libzmq's back-off
   // ends.
   void hurry();
+  // Goes on from what another life of the router had applied, right after open(); the blocks taken over. Refused where
+  // nothing would tell whether it is the same process still: `started_at_s` of it, and a replay socket or that time.
+  Result<std::uint64_t> restore(index::SnapshotEngine from, std::optional<double> started_at_s);
+  // What to write down of the stream, without its blocks; nullopt: it is not at a place to go on from.
+  std::optional<index::SnapshotEngine> standing() const;
+  // What arrives waits, so that the index can be copied; until release(), or until too much waits.
+  void hold() { held_ = true; }
+  void release();
   // Tells the follower when the index forgot blocks of this engine since the last look; also done with each batch.
   void look_for_evictions();
   bool connected() const { return follower_.state() != blocks::PublisherState::kLost; }
@@ -47,7 +56,10 @@ class PublisherFeed {
   const RankSource& source() const { return setup_.source; }
 
  private:
+  static constexpr std::size_t kWaitingMax = 10'000;
+
   void step(events::FollowerInput input);
+  void obey(std::vector<events::FollowerEffect>& effects);
   void perform(events::FollowerEffect& effect);
   void note_evictions(std::uint64_t evicted);
   void ask_replay(PublisherSeq start);
@@ -65,9 +77,11 @@ class PublisherFeed {
   std::shared_ptr<int> live_life_;  // of live_
   std::unique_ptr<io::ZmqSocket> replay_;
   bool heard_ = false;
-  std::uint64_t evicted_ = 0;           // as the index last said
-  bool curtailed_ = false;              // in this step the index could not keep all
-  std::shared_ptr<int> exchange_life_;  // of the replay exchange in flight: replies of older ones are not heard
+  bool held_ = false;
+  std::vector<events::FollowerInput> waiting_;  // while held
+  std::uint64_t evicted_ = 0;                   // as the index last said
+  bool curtailed_ = false;                      // in this step the index could not keep all
+  std::shared_ptr<int> exchange_life_;          // of the replay exchange in flight: replies of older ones are not heard
   io::Timer timer_;
   std::shared_ptr<int> life_ = std::make_shared<int>(0);
 

@@ -349,5 +349,117 @@ TEST_F(FeedTest, DestroyedAtAnyMoment) {
   }
 }
 
+// What one life of the router writes down and the next one goes on from.
+struct RestoreTest : FeedTest {
+  index::SnapshotEngine written() {
+    auto standing = feed->standing();
+    EXPECT_TRUE(standing);
+    auto blocks = index.copy(kEngine);
+    standing->blocks = blocks->blocks;
+    standing->parts = std::move(blocks->parts);
+    standing->started_at_s = 1'000;
+    return *std::move(standing);
+  }
+  // Another index takes the place of the first.
+  Result<std::uint64_t> begin_again(TestPublisher& publisher, index::SnapshotEngine from,
+                                    std::optional<double> started_at_s, std::string replay) {
+    feed.reset();
+    states.clear();
+    index.forget(kEngine);
+    index.set_state(kEngine, PublisherState::kLost);
+    EXPECT_TRUE(make({publisher.live_endpoint(), std::move(replay), "", EventSource::Side::kConnect}).ok());
+    return feed->restore(std::move(from), started_at_s);
+  }
+};
+
+TEST_F(RestoreTest, ItMatchesAtOnceAndTheDifferenceIsReplayed) {
+  TestPublisher publisher(loop, TestPublisher::Replay::kAnswer);
+  publisher.lose({stored(1, 0, 6)});
+  follow(publisher);
+  ASSERT_TRUE(becomes(PublisherState::kExact));
+  const index::SnapshotEngine from = written();
+  publisher.lose({stored(1, 6, 2)});
+  const auto restored = begin_again(publisher, from, 1'000.4, publisher.replay_endpoint());
+  ASSERT_TRUE(restored.ok());
+  EXPECT_EQ(*restored, 6u);
+  EXPECT_EQ(depth(1), 6u) << "before a connection stands";
+  EXPECT_EQ(states, std::vector<PublisherState>{PublisherState::kSuspect});
+  ASSERT_TRUE(becomes(PublisherState::kExact));
+  EXPECT_EQ(depth(1), 8u);
+  EXPECT_EQ(counted("warmpath_kv_restarts_total"), 0u);
+}
+
+TEST_F(RestoreTest, AnEngineThatWasRestartedIsForgotten) {
+  TestPublisher publisher(loop, TestPublisher::Replay::kAnswer);
+  publisher.lose({stored(1, 0, 6)});
+  follow(publisher);
+  ASSERT_TRUE(becomes(PublisherState::kExact));
+  const index::SnapshotEngine from = written();
+  feed.reset();
+  publisher.die();
+  reopen(publisher);
+  publisher.lose({stored(2, 0, 3)});  // the same sequence, another batch
+  ASSERT_TRUE(begin_again(publisher, from, std::nullopt, publisher.replay_endpoint()).ok());
+  EXPECT_EQ(depth(1), 6u) << "suspect: nobody knows yet";
+  ASSERT_TRUE(becomes(PublisherState::kExact));
+  EXPECT_EQ(depth(1), 0u);
+  EXPECT_EQ(depth(2), 3u);
+  EXPECT_EQ(counted("warmpath_kv_restarts_total"), 1u);
+}
+
+TEST_F(RestoreTest, WhereItsStartTellsTheRestartNothingIsTakenOver) {
+  TestPublisher publisher(loop, TestPublisher::Replay::kAnswer);
+  publisher.lose({stored(1, 0, 6)});
+  follow(publisher);
+  ASSERT_TRUE(becomes(PublisherState::kExact));
+  EXPECT_FALSE(begin_again(publisher, written(), 2'000, publisher.replay_endpoint()).ok());
+  EXPECT_EQ(depth(1), 0u);
+  ASSERT_TRUE(becomes(PublisherState::kExact)) << "learned anew";
+}
+
+TEST_F(RestoreTest, WithoutAReplaySocketOnlyItsStartTells) {
+  TestPublisher publisher(loop, TestPublisher::Replay::kAnswer);
+  publisher.lose({stored(1, 0, 6)});
+  follow(publisher);
+  ASSERT_TRUE(becomes(PublisherState::kExact));
+  const index::SnapshotEngine from = written();
+  EXPECT_FALSE(begin_again(publisher, from, std::nullopt, "").ok());
+  EXPECT_EQ(depth(1), 0u);
+  ASSERT_TRUE(begin_again(publisher, from, 1'000, "").ok());
+  EXPECT_EQ(depth(1), 6u);
+  ASSERT_TRUE(io::RunUntil(loop, [&] { return feed->heard() || (publisher.publish({stored(1, 6, 1)}), false); }));
+  EXPECT_EQ(feed->follower().state(), PublisherState::kSuspect);
+}
+
+TEST_F(RestoreTest, BlocksThatAreNotAsWrittenAreRefused) {
+  TestPublisher publisher(loop, TestPublisher::Replay::kAnswer);
+  publisher.lose({stored(1, 0, 6)});
+  follow(publisher);
+  ASSERT_TRUE(becomes(PublisherState::kExact));
+  index::SnapshotEngine from = written();
+  from.parts.at(0).pop_back();
+  EXPECT_FALSE(begin_again(publisher, from, std::nullopt, publisher.replay_endpoint()).ok());
+  ASSERT_TRUE(becomes(PublisherState::kExact));
+  EXPECT_EQ(depth(1), 6u) << "learned anew";
+}
+
+TEST_F(FeedTest, HeldItWaitsAndReleasedItGoesOn) {
+  TestPublisher publisher(loop, TestPublisher::Replay::kAnswer);
+  follow(publisher);
+  ASSERT_TRUE(becomes(PublisherState::kExact));
+  publisher.publish({stored(1, 0, 1)});
+  ASSERT_TRUE(reaches(1, 1));
+  feed->hold();
+  publisher.publish({stored(1, 1, 2)});
+  bool passed = false;
+  const auto timer = loop.after(std::chrono::milliseconds(100), [&] { passed = true; });
+  ASSERT_TRUE(io::RunUntil(loop, [&] { return passed; }));
+  EXPECT_EQ(depth(1), 1u);
+  EXPECT_EQ(feed->standing()->mark.seq, PublisherSeq(0));
+  feed->release();
+  ASSERT_TRUE(reaches(1, 3));
+  EXPECT_EQ(counted("warmpath_kv_gaps_total"), 0u);
+}
+
 }  // namespace
 }  // namespace warmpath::ingest

@@ -1,7 +1,7 @@
 #include "io/files.h"
 
-#include <gtest/gtest.h>
 #include <fcntl.h>
+#include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -67,6 +67,48 @@ TEST_F(Files, KeepsTheOldFileWhenItCannotBeReplaced) {
   EXPECT_FALSE(replace_file(path("d"), "content").ok());  // a folder that is not empty cannot be renamed over
   EXPECT_TRUE(file_exists(path("d/inside")));
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder_), {}), 1);
+}
+
+TEST_F(Files, ReplacesPieceByPieceForItsOwnerAlone) {
+  std::ofstream(path("f.new")) << "left by a process that was killed";
+  std::filesystem::permissions(path("f.new"), std::filesystem::perms(0644));
+  std::string content;
+  {
+    auto file = FileReplacement::begin(path("f"));
+    ASSERT_TRUE(file.ok());
+    for (int i = 0; i < 3; ++i) {
+      const std::string piece(700'000, static_cast<char>('a' + i));
+      ASSERT_TRUE(file->append(piece).ok());
+      content += piece;
+    }
+    EXPECT_FALSE(file_exists(path("f")));
+    ASSERT_TRUE(file->commit().ok());
+  }
+  EXPECT_EQ(std::filesystem::status(path("f")).permissions(), std::filesystem::perms(0600));
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder_), {}), 1);
+  std::string read;
+  std::size_t pieces = 0;
+  ASSERT_TRUE(read_file_in_pieces(path("f"), [&](std::string_view piece) {
+                read += piece;
+                ++pieces;
+                return true;
+              }).ok());
+  EXPECT_EQ(read, content);
+  EXPECT_GE(pieces, 3u);
+  // Given up: the old one stays, nothing beside it.
+  {
+    auto file = FileReplacement::begin(path("f"));
+    ASSERT_TRUE(file.ok() && file->append("half").ok());
+  }
+  EXPECT_EQ(read_file(path("f"), 1u << 22).value(), content);
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder_), {}), 1);
+  EXPECT_FALSE(FileReplacement::begin(path("no/such/folder/f")).ok());
+  std::filesystem::create_directory(path("d"));
+  std::ofstream(path("d/inside")) << "x";
+  auto over = FileReplacement::begin(path("d"));
+  ASSERT_TRUE(over.ok());
+  EXPECT_FALSE(over->commit().ok());
+  EXPECT_EQ(read_file_in_pieces(path("none"), {}).error().kind, ErrorKind::kNotFound);
 }
 
 }  // namespace

@@ -48,6 +48,7 @@ TEST(Faults, TheIndexIsTheTruthWhenTheyStop) {
     all.blocks_true += one.blocks_true;
     all.curtailed += one.curtailed;
     all.replies_garbled += one.replies_garbled;
+    all.blocks_restored += one.blocks_restored;
   }
   std::printf(
       "%llu seeds: %d exact, %d partial, %d suspect at the end; %llu batches, %llu gaps, %llu restarts, %llu failed "
@@ -69,6 +70,7 @@ TEST(Faults, TheIndexIsTheTruthWhenTheyStop) {
   EXPECT_GT(all.totals.batches_malformed, 500u);
   EXPECT_GT(all.curtailed, 100u);
   EXPECT_GT(all.replies_garbled, 10u);
+  EXPECT_GT(all.blocks_restored, 1'000u);
   EXPECT_GT(all.blocks_true, 10'000u);
 }
 

@@ -17,7 +17,8 @@ bool lasts(Kind kind) {
     case Kind::kHugeBatch:
     case Kind::kClear:
     case Kind::kEngineClock:
-    case Kind::kRouterClock: return false;
+    case Kind::kRouterClock:
+    case Kind::kGatewayRestart: return false;
     default: return true;
   }
 }
@@ -45,6 +46,7 @@ const char* kind_name(Kind kind) {
     case Kind::kReplayOnlyEnd: return "replay_only_end";
     case Kind::kEngineClock: return "engine_clock";
     case Kind::kRouterClock: return "router_clock";
+    case Kind::kGatewayRestart: return "gateway_restart";
   }
   return "?";
 }

@@ -29,8 +29,9 @@ enum class Kind : std::uint8_t {
   kReplayOnlyEnd,     // nothing but the end marker
   kEngineClock,       // the engine's ts jumps by up to a year
   kRouterClock,       // our clock jumps ahead by up to an hour
+  kGatewayRestart,    // the router is killed and begins again with its last snapshot: whole, torn, or with another byte
 };
-inline constexpr std::size_t kKinds = static_cast<std::size_t>(Kind::kRouterClock) + 1;
+inline constexpr std::size_t kKinds = static_cast<std::size_t>(Kind::kGatewayRestart) + 1;
 const char* kind_name(Kind kind);
 
 struct Fault {

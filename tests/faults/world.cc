@@ -47,12 +47,19 @@ World::World(const Schedule& schedule, Plant plant, Trace trace)
       trace_(trace == Trace::kYes),
       random_(schedule.seed, "faults.world"),
       space_(schedule.seed, "faults", kRouterBlockTokens),
-      index_({.space = space_, .bytes_max = schedule.index_bytes_max}) {}
+      index_(fresh_index()) {}
+
+std::unique_ptr<index::Index> World::fresh_index() const {
+  return std::make_unique<index::Index>(index::IndexOptions{.space = space_, .bytes_max = schedule_.index_bytes_max});
+}
 
 Outcome World::run() {
   for (const AddressPlan& plan : schedule_.addresses) addresses_.push_back({.plan = plan});
   for (std::uint32_t i = 0; i < addresses_.size(); ++i) begin_address(i);
   for (const Fault& fault : schedule_.faults) at(start_ + fault.at, [this, &fault] { begin(fault); });
+  const bool restarts =
+      std::ranges::any_of(schedule_.faults, [](const Fault& fault) { return fault.kind == Kind::kGatewayRestart; });
+  if (restarts) after(milliseconds(random_.below(800)), [this] { write_snapshot(); });
   at(start_ + kFaultsEnd + kTrafficAfter, [this] { quieten(); });
   const Instant end = start_ + kFaultsEnd + kCalm;
   while (!queue_.empty() && queue_.top().at <= end && outcome_.faults.empty()) {
@@ -183,9 +190,9 @@ void World::notice_ranks(std::uint32_t number) {
     ++one->link;
     ++one->exchange;
     ++one->timer;
-    index_.forget(one->engine);
-    index_.set_state(one->engine, PublisherState::kLost);
-    if (!index_.held(one->engine).empty()) fault("an engine that left still holds blocks");
+    index_->forget(one->engine);
+    index_->set_state(one->engine, PublisherState::kLost);
+    if (!index_->held(one->engine).empty()) fault("an engine that left still holds blocks");
     take_totals(one->follower.counters());
   }
   address.subscriptions.clear();
@@ -219,20 +226,96 @@ void World::begin(const Fault& fault) {
       break;
     }
     case Kind::kEngineClock: address.ts_offset += from_seconds((fault.strength - 0.5) * 2 * 365 * 86'400); break;
+    case Kind::kGatewayRestart: restart_gateway(fault.strength); break;
     case Kind::kRouterClock: router_clock_ += from_seconds(fault.strength * 3'600); break;
     default: break;  // looked up where they act
   }
 }
 
+// ---- the router's own end and beginning ----
+
+// As engines are called in a snapshot: with the rank where there are several.
+std::string World::name_of(std::uint32_t number, std::uint32_t rank) const {
+  std::string name = "address " + std::to_string(number);
+  if (addresses_[number].ranks.size() > 1) name += "#" + std::to_string(rank);
+  return name;
+}
+
+void World::write_snapshot() {
+  index::SnapshotWriter writer;
+  std::string bytes = writer.begin(0) + writer.pool({.name = "p", .key_probe = index::key_probe(space_)});
+  for (std::uint32_t number = 0; number < addresses_.size(); ++number) {
+    for (const Subscription* one : addresses_[number].subscriptions) {
+      const auto mark = one->follower.mark();
+      auto copy = index_->copy(one->engine);
+      if (!mark || !copy) continue;
+      index::SnapshotEngine engine{
+          .name = one->name,
+          .mark = {mark->seq, mark->digest, mark->trust, mark->unreadable_seen, mark->other_tiers_seen},
+          .blocks = copy->blocks,
+          .parts = std::move(copy->parts)};
+      if (!copy->whole && engine.mark.trust == PublisherState::kExact) engine.mark.trust = PublisherState::kPartial;
+      writer.engine(engine, bytes);
+    }
+  }
+  snapshot_ = bytes + writer.end();
+  if (now_ < start_ + kFaultsEnd) after(milliseconds(200 + random_.below(1'500)), [this] { write_snapshot(); });
+}
+
+// Killed, and begun again with the snapshot written last: whole, cut anywhere, or with a byte that is another.
+void World::restart_gateway(double strength) {
+  std::string bytes = snapshot_;
+  if (strength < 0.3 && !bytes.empty()) bytes.resize(random_.below(bytes.size()));
+  if (strength > 0.7 && !bytes.empty()) bytes[random_.below(bytes.size())] ^= static_cast<char>(1 + random_.below(255));
+  index::SnapshotReader reader;
+  reader.feed(bytes);
+  index::SnapshotContent content = reader.finish();
+  std::map<std::string, index::SnapshotEngine> known;
+  for (auto& pool : content.pools) {
+    if (pool.pool.key_probe != index::key_probe(space_)) fault("another pool's keys are in the snapshot");
+    for (auto& engine : pool.engines) known.emplace(engine.name, std::move(engine));
+  }
+  for (Address& address : addresses_) {
+    for (Subscription* one : address.subscriptions) {
+      ++one->link;
+      ++one->exchange;
+      ++one->timer;
+      take_totals(one->follower.counters());
+    }
+    address.subscriptions.clear();
+  }
+  index_ = fresh_index();
+  for (std::uint32_t number = 0; number < addresses_.size(); ++number) {
+    for (std::uint32_t rank = 0; rank < addresses_[number].ranks.size(); ++rank) {
+      const auto from = known.find(name_of(number, rank));
+      subscribe(number, rank, from == known.end() ? nullptr : &from->second);
+    }
+  }
+}
+
+void World::resume(Subscription& one, const index::SnapshotEngine& from) {
+  const auto adopted = index_->adopt(one.engine, from.parts);
+  if (!adopted.ok()) return fault("an engine of a checked snapshot is refused");
+  outcome_.blocks_restored += adopted->blocks;
+  events::FollowerMark mark{from.mark.seq, from.mark.digest, from.mark.trust, from.mark.unreadable_seen,
+                            from.mark.other_tiers_seen};
+  if (!adopted->whole && mark.trust == PublisherState::kExact) mark.trust = PublisherState::kPartial;
+  std::vector<events::FollowerEffect> effects;
+  one.follower.resume(mark, now_ + router_clock_, effects);
+  if (trace_) trace(one, effects);
+  for (events::FollowerEffect& effect : effects) obey(one, effect, false);
+}
+
 // ---- live links ----
 
-void World::subscribe(std::uint32_t number, std::uint32_t rank) {
+void World::subscribe(std::uint32_t number, std::uint32_t rank, const index::SnapshotEngine* from) {
   Address& address = addresses_[number];
   const EngineId engine(next_engine_++);
   auto one = std::make_unique<Subscription>(Subscription{
       .engine = engine,
       .address = number,
       .rank = rank,
+      .name = name_of(number, rank),
       .follower = events::Follower({.can_replay = address.plan.replay_batches > 0,
                                     .parked_batches_max = schedule_.parked_batches_max,
                                     .parked_events_max = schedule_.parked_events_max},
@@ -240,7 +323,9 @@ void World::subscribe(std::uint32_t number, std::uint32_t rank) {
   });
   address.subscriptions.push_back(one.get());
   subscriptions_.push_back(std::move(one));
-  index_.set_state(engine, PublisherState::kLost);
+  index_->set_state(engine, PublisherState::kLost);
+  // As ingest does: without a replay socket nothing would tell whether it is the same process.
+  if (from != nullptr && address.plan.replay_batches > 0) resume(*subscriptions_.back(), *from);
   connect(*subscriptions_.back());
 }
 
@@ -430,8 +515,8 @@ bool World::obey(Subscription& one, events::FollowerEffect& effect, bool replay)
       one.restarts_told = restarts;
       return true;
     }
-    index_.forget(one.engine);
-    index_.set_state(one.engine, one.follower.state());
+    index_->forget(one.engine);
+    index_->set_state(one.engine, one.follower.state());
   } else if (const auto* ask = std::get_if<events::AskReplay>(&effect)) {
     if (one.exchange_open) fault("two replays at a time");
     one.asks.push_back(now_ + router_clock_);
@@ -451,7 +536,7 @@ bool World::obey(Subscription& one, events::FollowerEffect& effect, bool replay)
   } else if (std::holds_alternative<events::DisarmTimer>(effect)) {
     ++one.timer;
   } else if (const auto* state = std::get_if<events::StateChanged>(&effect)) {
-    index_.set_state(one.engine, state->state);
+    index_->set_state(one.engine, state->state);
   }
   return true;
 }
@@ -462,8 +547,8 @@ bool World::apply(Subscription& one, events::Batch& batch, bool replay) {
       return std::holds_alternative<blocks::BlockRemoved>(event) && ++one.removals % 40 == 0;
     });
   }
-  const index::Applied applied = index_.apply(one.engine, batch.events);
-  if (plant_ == Plant::kReplayTwice && replay) index_.apply(one.engine, batch.events);
+  const index::Applied applied = index_->apply(one.engine, batch.events);
+  if (plant_ == Plant::kReplayTwice && replay) index_->apply(one.engine, batch.events);
   if (applied.blocks_evicted > 0) tell_evictions(one);
   const std::uint64_t evicted = applied.engine_blocks_evicted;
   return evicted <= std::exchange(one.evicted, evicted) && applied.stores_dropped == 0;
@@ -474,7 +559,7 @@ void World::tell_evictions(const Subscription& cause) {
   for (Address& address : addresses_) {
     for (Subscription* one : address.subscriptions) {
       if (one == &cause) continue;
-      const std::uint64_t evicted = index_.blocks_evicted(one->engine);
+      const std::uint64_t evicted = index_->blocks_evicted(one->engine);
       if (evicted > std::exchange(one->evicted, evicted)) step(*one, events::Curtailed{});
     }
   }
@@ -514,7 +599,7 @@ void World::check_one(const Subscription& one) {
   if (address.plan.replay_batches > 0 && !trusted) fault(name + ": not trusted again within the calm");
   if (!trusted) return;
   std::vector<EngineHash> held;
-  for (const index::HeldBlock& block : index_.held(one.engine)) held.push_back(block.hash);
+  for (const index::HeldBlock& block : index_->held(one.engine)) held.push_back(block.hash);
   const std::vector<EngineHash> truth = process.truth();
   const auto counts = [&] {
     std::vector<EngineHash> ghosts, missing;
@@ -534,7 +619,7 @@ void World::check_one(const Subscription& one) {
   if (state == PublisherState::kExact) outcome_.blocks_true += truth.size();
   for (const std::vector<TokenId>& prompt : process.prompts()) {
     index::MatchTable table;
-    index_.match(space_.chain(prompt, {}), table);
+    index_->match(space_.chain(prompt, {}), table);
     const index::MatchRow* row = table.find(one.engine);
     const std::uint32_t matched = row == nullptr ? 0 : row->depth(blocks::Tier::kGpu);
     const std::uint32_t true_tokens = process.truth_depth(prompt) * address.plan.block_tokens;

@@ -29,6 +29,7 @@ struct Outcome {
   std::uint64_t blocks_true = 0;    // cached by engines whose publisher ended exact
   std::uint64_t curtailed = 0;      // applies that the index could not keep whole
   std::uint64_t replies_garbled = 0;
+  std::uint64_t blocks_restored = 0;  // from snapshots
   std::map<Kind, int> happened;
 };
 
@@ -45,6 +46,7 @@ class World {
     EngineId engine;
     std::uint32_t address = 0;
     std::uint32_t rank = 0;
+    std::string name;
     events::Follower follower;
     bool up = false;
     std::uint64_t link = 0;      // of the connection: frames of older ones are lost
@@ -82,10 +84,16 @@ class World {
   void start_process(std::uint32_t number, std::uint32_t ranks);
   void restart(std::uint32_t number, std::uint32_t ranks, bool passed);
   void notice_ranks(std::uint32_t number);
-  void subscribe(std::uint32_t number, std::uint32_t rank);
+  void subscribe(std::uint32_t number, std::uint32_t rank, const index::SnapshotEngine* from = nullptr);
   void traffic(std::uint32_t number, std::uint32_t rank, std::uint64_t life);
   void steps(std::uint32_t number, std::uint32_t rank, std::uint64_t life);
   void quieten();
+
+  std::unique_ptr<index::Index> fresh_index() const;
+  std::string name_of(std::uint32_t number, std::uint32_t rank) const;
+  void write_snapshot();
+  void restart_gateway(double strength);
+  void resume(Subscription& one, const index::SnapshotEngine& from);
 
   void connect(Subscription& one);
   void disconnect(Subscription& one, Duration notice);
@@ -118,7 +126,8 @@ class World {
   const bool trace_;
   RandomStream random_;
   blocks::KeySpace space_;
-  index::Index index_;
+  std::unique_ptr<index::Index> index_;
+  std::string snapshot_;  // as written last
   std::vector<Address> addresses_;
   std::vector<std::unique_ptr<Subscription>> subscriptions_;  // all there were; those of gone ranks stay, unused
   std::uint32_t next_engine_ = 0;
