@@ -300,7 +300,7 @@ TEST(Snapshot, BelowTheCapItTakesWhatFits) {
   const auto adopted = small.adopt(kEngine, copy->parts);
   ASSERT_TRUE(adopted.ok());
   EXPECT_FALSE(adopted->whole);
-  EXPECT_GT(adopted->blocks, 500u);
+  EXPECT_GT(adopted->blocks, 250u);  // the map is made for all of them first
   EXPECT_LT(adopted->blocks, 2'500u);
   EXPECT_LE(small.stat().bytes, bytes_max);
 }
