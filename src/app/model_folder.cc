@@ -2,8 +2,10 @@
 
 #include <simdjson.h>
 
+#include <filesystem>
 #include <optional>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 #include "io/files.h"
@@ -108,6 +110,19 @@ Result<std::shared_ptr<const tokens::Tokenizer>> load_model_folder(const std::st
   auto tokenizer = tokens::Tokenizer::create(*files);
   if (!tokenizer.ok()) return Error{tokenizer.error().kind, folder + ": " + tokenizer.error().message};
   return tokenizer;
+}
+
+Result<ModelFolders::Loaded> ModelFolders::load(const std::string& folder) {
+  std::error_code unknown;
+  const std::string path = std::filesystem::canonical(folder, unknown).string();
+  if (const auto known = loaded_.find(path); !unknown && known != loaded_.end()) return known->second;
+  auto files = read_model_folder(folder);
+  if (!files.ok()) return std::move(files).error();
+  auto tokenizer = tokens::Tokenizer::create(*files);
+  if (!tokenizer.ok()) return Error{tokenizer.error().kind, folder + ": " + tokenizer.error().message};
+  Loaded loaded{*tokenizer, inexact_prompts(*files, **tokenizer, folder)};
+  if (!unknown) loaded_.emplace(path, loaded);
+  return loaded;
 }
 
 }  // namespace warmpath::app
