@@ -196,6 +196,23 @@ TEST(StandIns, TemplatesThatLookIntoContentsAreRefused) {
   }
 }
 
+TEST(StandIns, WhatRepeatsContentsOftenIsRenderedInFull) {
+  const auto tokenizer =
+      with_template("{% for m in messages %}{% for n in messages %}{{ n.content }}{% endfor %}{% endfor %}");
+  ASSERT_TRUE(tokenizer->template_facts().opaque);
+  for (const int count : {2, 4, 5, 10}) {
+    std::string messages = "[";
+    for (int i = 0; i < count; ++i) {
+      messages += std::string(i == 0 ? "" : ",") + R"({"role":"user","content":")" + std::string(2'000, 'x') + "\"}";
+    }
+    messages += "]";
+    ChatInput chat;
+    chat.messages = messages;
+    EXPECT_EQ(tokenizer->render_chat(chat).value(), tokenizer->render_chat_by_template_alone(chat).value());
+    EXPECT_EQ(tokenizer->render_chat(chat).value().size(), static_cast<std::size_t>(count * count * 2'000));
+  }
+}
+
 TEST(StandIns, ARefusalIsTheTemplatesOwn) {
   const auto tokenizer = with_template("{{ raise_exception('no: ' ~ messages[0].content) }}");
   const std::string text(2'000, 'x');

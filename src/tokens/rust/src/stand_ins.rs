@@ -12,6 +12,8 @@ use crate::opaque::{Rules, EDGE_BYTES};
 /// known by its missing frame.
 const OPEN: char = '\u{1}';
 const CLOSE: char = '\u{2}';
+/// What a rendering may repeat contents, in all: a template that does so more often pays for it in steps, which are bounded.
+const REPEATS_MAX: usize = 4;
 
 /// What a marker is known by. Nobody outside can guess it, so no text of a client's looks like one.
 pub struct Secret(String);
@@ -53,10 +55,11 @@ impl StandIns {
         self.taken.is_empty()
     }
 
-    /// The rendering with every middle in its place; None when a marker was changed.
+    /// The rendering with every middle in its place; None when a marker was changed, or for too many of them.
     pub fn put_in(&self, rendered: &str, secret: &Secret) -> Option<String> {
         let mut spans = Vec::with_capacity(self.taken.len());
         let mut size = rendered.len();
+        let size_max = size + REPEATS_MAX * self.taken.iter().map(|(_, content, _, _)| content.len()).sum::<usize>();
         for at in memchr::memmem::find_iter(rendered.as_bytes(), secret.0.as_bytes()) {
             let begin = rendered[..at].strip_suffix(OPEN)?.len();
             let rest = &rendered[at + secret.0.len()..];
@@ -65,6 +68,9 @@ impl StandIns {
             let middle = &content[*from..*to];
             spans.push((begin, at + secret.0.len() + number.len() + CLOSE.len_utf8(), middle));
             size += middle.len();
+            if size > size_max {
+                return None;
+            }
         }
         let mut out = String::with_capacity(size);
         let mut done = 0;
