@@ -6,6 +6,8 @@
 //
 // Times are CPU of one thread, medians of runs. Each side of a comparison starts on a thread of its own, so that the
 // word cache that fastokens keeps a thread is empty for both.
+#include <malloc.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -16,6 +18,7 @@
 #include <thread>
 
 #include "api/api.h"
+#include "parsers.h"
 #include "prompt/prompt.h"
 #include "prompt/test_texts.h"
 
@@ -70,6 +73,7 @@ struct Model {
   std::string name;
   std::shared_ptr<const tokens::Tokenizer> tokenizer;
   double load_ms = 0;
+  std::size_t file_bytes = 0, loaded_bytes = 0;
 };
 
 prompt::Encoder fresh_encoder(const Model& model) {
@@ -168,7 +172,37 @@ Speed measure_speed(const Model& model, const std::string& text, int runs, bool&
   return speed;
 }
 
+// Ways to read one chat's body of 400 KB, in MB/s.
+struct Parsing {
+  double ours = 0, on_demand = 0, on_demand_unescaped = 0, dom = 0;
+};
+
+Parsing measure_parsing(const std::string& body, int runs) {
+  constexpr int kRepeats = 50;
+  const std::string padded = bench::padded(body);
+  std::size_t sum = 0;
+  const auto rate = [&](const std::function<std::size_t()>& parse) {
+    std::vector<double> times;
+    for (int run = 0; run < runs; ++run) {
+      times.push_back(timed([&] {
+        for (int i = 0; i < kRepeats; ++i) sum += parse();
+      }));
+    }
+    return static_cast<double>(body.size()) * kRepeats / 1e3 / median(times);
+  };
+  Parsing out;
+  out.ours = rate([&] {
+    return api::parse_request(api::Endpoint::kChatCompletions, body).value().messages.size();
+  });
+  out.on_demand = rate([&] { return bench::read_on_demand(padded); });
+  out.on_demand_unescaped = rate([&] { return bench::read_on_demand_unescaped(padded); });
+  out.dom = rate([&] { return bench::read_dom(padded); });
+  WP_CHECK(sum != 0);
+  return out;
+}
+
 struct Requests {
+  double render_ms = 0, render_alone_ms = 0;
   double warm_ms = 0, cold_ms = 0, append_ms = 0, turn_ratio_max = 0;
   std::uint32_t tokens = 0;
 };
@@ -214,6 +248,18 @@ void measure_chats(const Model& model, const std::string& text, int runs, Reques
   }
   out.warm_ms = median(warm);
   out.cold_ms = median(cold);
+  const auto request = api::parse_request(api::Endpoint::kChatCompletions, first).value();
+  tokens::ChatInput chat;
+  chat.messages = request.messages;
+  std::vector<double> rendered, alone;
+  for (int run = 0; run < runs; ++run) {
+    rendered.push_back(timed([&] { WP_CHECK(model.tokenizer->render_chat_text(chat).ok()); }));
+    alone.push_back(timed([&] { WP_CHECK(model.tokenizer->render_chat_by_template_alone(chat).ok()); }));
+  }
+  out.render_ms = median(rendered);
+  out.render_alone_ms = median(alone);
+  exact = exact && model.tokenizer->render_chat_text(chat).value().text ==
+                       model.tokenizer->render_chat_by_template_alone(chat).value();
 }
 
 void measure_append(const Model& model, const std::string& text, int runs, Requests& out) {
@@ -268,25 +314,32 @@ std::size_t memory_bytes(const char* field) {
   return 0;
 }
 
+struct Peak {
+  double bytes_ratio = 0;
+  std::size_t words_bytes = 0;  // what fastokens keeps a thread
+};
+
 // 100 requests of 400 KB that have arrived, encoded by as many threads as a gateway has for that: what the process
-// needs at most beyond what it needed before, for each byte received. Reuse keeps next to nothing here; its bound comes
-// on top.
-double measure_peak(const Model& model, const std::string& text) {
+// needs at most beyond what it needed before, for each byte received. Reuse keeps next to nothing here: its bound comes
+// on top. So do the words that fastokens keeps a thread: each has encoded all of the text before.
+Peak measure_peak(const Model& model, const std::string& text) {
   constexpr std::size_t kRequests = 100;
   constexpr std::size_t kThreads = 4;
   const prompt::Encoder encoder(model.tokenizer, blocks::KeySpace(42, model.name, kBlockTokens), {},
                                 {.bytes_max = std::size_t{1} << 20});
+  const auto known = split(text, kPromptBytes);
   std::vector<std::string> bodies;
-  std::size_t before = 0, received = 0;
+  std::size_t received = 0;
   Source source(text);
   std::atomic<std::size_t> ready{0}, next{0};
   std::atomic<bool> go{false};
   std::vector<std::thread> threads;
+  Peak peak;
+  const std::size_t alone = memory_bytes("VmRSS");
   for (std::size_t t = 0; t < kThreads; ++t) {
     threads.emplace_back([&] {
-      // What fastokens keeps a thread is not a request's.
-      WP_CHECK(model.tokenizer->encode(std::string_view(text).substr(0, 0), SpecialTokens::kNone).ok());
-      (void)model.tokenizer->count_by_fast(std::string_view(text).substr(text.find('\n'), 1));
+      for (const auto& one : known) WP_CHECK(model.tokenizer->count_by_fast(one).has_value());
+      malloc_trim(0);
       ready.fetch_add(1);
       ready.notify_all();
       go.wait(false);
@@ -297,7 +350,8 @@ double measure_peak(const Model& model, const std::string& text) {
   }
   for (std::size_t seen = ready.load(); seen < kThreads; seen = ready.load()) ready.wait(seen);
   std::ofstream("/proc/self/clear_refs") << "5";
-  before = memory_bytes("VmRSS");
+  const std::size_t before = memory_bytes("VmRSS");
+  peak.words_bytes = (before - std::min(before, alone)) / kThreads;
   for (std::size_t i = 0; i < kRequests; ++i) {
     bodies.push_back(
         chat_body({{"system", source.take(kPromptBytes * 95 / 100)}, {"user", source.take(kPromptBytes / 20)}}));
@@ -306,9 +360,10 @@ double measure_peak(const Model& model, const std::string& text) {
   go.store(true);
   go.notify_all();
   for (std::thread& thread : threads) thread.join();
-  const std::size_t peak = memory_bytes("VmHWM");
-  WP_CHECK(peak > before);
-  return static_cast<double>(peak - before) / static_cast<double>(received);
+  const std::size_t most = memory_bytes("VmHWM");
+  WP_CHECK(most > before);
+  peak.bytes_ratio = static_cast<double>(most - before) / static_cast<double>(received);
+  return peak;
 }
 
 int check_cases(const std::vector<Model>& models, std::uint64_t cases) {
@@ -338,7 +393,13 @@ Model load(const std::string& name, const std::string& folder) {
   };
   files.tokenizer_config_json = optional("tokenizer_config.json");
   files.config_json = optional("config.json");
-  Model model{name, nullptr, 0};
+  Model model{.name = name, .tokenizer = nullptr};
+  model.file_bytes = files.tokenizer_json.size();
+  const auto held = [] {
+    const auto now = mallinfo2();
+    return now.uordblks + now.hblkhd;
+  };
+  const std::size_t before = held();
   model.load_ms = timed([&] {
     auto made = tokens::Tokenizer::create(files);
     if (!made.ok()) {
@@ -347,6 +408,7 @@ Model load(const std::string& name, const std::string& folder) {
     }
     model.tokenizer = *made;
   });
+  model.loaded_bytes = held() - before;
   return model;
 }
 
@@ -375,9 +437,20 @@ int main(int argc, char** argv) {
   if (cases != 0) return check_cases(models, cases);
 
   bool exact = true;
-  const double peak = measure_peak(models.front(), texts.front().second);
+  const Peak peak = measure_peak(models.front(), texts.front().second);
   JsonWriter w;
-  w.object().key("texts").array();
+  w.object().key("parsing").array();
+  for (const auto& [kind, text] : texts) {
+    Source source(text);
+    const auto body =
+        chat_body({{"system", source.take(kPromptBytes * 95 / 100)}, {"user", source.take(kPromptBytes / 20)}});
+    const Parsing parsing = measure_parsing(body, runs);
+    w.object().key("text").value(kind).key("ours_mb_per_s").value(rounded(parsing.ours));
+    w.key("simdjson_mb_per_s").value(rounded(parsing.on_demand));
+    w.key("simdjson_unescaped_mb_per_s").value(rounded(parsing.on_demand_unescaped));
+    w.key("simdjson_dom_mb_per_s").value(rounded(parsing.dom)).end();
+  }
+  w.end().key("texts").array();
   for (const Model& model : models) {
     for (const auto& [kind, text] : texts) {
       std::fprintf(stderr, "%s, %s\n", model.name.c_str(), kind.c_str());
@@ -400,6 +473,10 @@ int main(int argc, char** argv) {
       measure_turns(model, texts.front().second, runs, one);
     });
     w.object().key("tokenizer").value(model.name).key("load_cpu_ms").value(rounded(model.load_ms));
+    w.key("file_bytes").value(static_cast<std::uint64_t>(model.file_bytes));
+    w.key("loaded_bytes").value(static_cast<std::uint64_t>(model.loaded_bytes));
+    w.key("render_cpu_ms").value(rounded(one.render_ms));
+    w.key("render_by_template_alone_cpu_ms").value(rounded(one.render_alone_ms));
     w.key("prompt_tokens").value(one.tokens).key("warm_100k_cpu_ms").value(rounded(one.warm_ms));
     w.key("cold_100k_cpu_ms").value(rounded(one.cold_ms)).key("append_1kb_cpu_ms").value(rounded(one.append_ms));
     w.key("turn_ratio_max").value(rounded(one.turn_ratio_max)).end();
@@ -411,7 +488,8 @@ int main(int argc, char** argv) {
   w.end().key("warm_100k_cpu_ms").value(rounded(worst.warm_ms)).key("cold_100k_cpu_ms").value(rounded(worst.cold_ms));
   w.key("append_1kb_cpu_ms").value(rounded(worst.append_ms));
   w.key("turn_ratio_max").value(rounded(worst.turn_ratio_max));
-  w.key("peak_bytes_ratio").value(rounded(peak)).key("exact").value(exact).end();
+  w.key("peak_bytes_ratio").value(rounded(peak.bytes_ratio));
+  w.key("words_bytes_a_thread").value(static_cast<std::uint64_t>(peak.words_bytes)).key("exact").value(exact).end();
   std::printf("%s\n", w.take().c_str());
   return exact ? 0 : 1;
 }

@@ -3,7 +3,6 @@
 #include <simdjson.h>
 
 #include <bit>
-#include <cstring>
 
 #if defined(__SSE2__)
 #include <emmintrin.h>
@@ -21,6 +20,16 @@ int hex_digit(char c) {
   return -1;
 }
 
+// A table: texts hold one every few dozen bytes.
+bool is_simple_escape(char c) {
+  static constexpr auto kSimple = [] {
+    std::array<bool, 256> is{};
+    for (const char one : std::string_view("\"\\/bfnrt")) is[static_cast<unsigned char>(one)] = true;
+    return is;
+  }();
+  return kSimple[static_cast<unsigned char>(c)];
+}
+
 // The four digits at `p`, or -1.
 int hex_four(const char* p, const char* end) {
   if (end - p < 4) return -1;
@@ -33,8 +42,9 @@ int hex_four(const char* p, const char* end) {
   return value;
 }
 
-void append_utf8(std::string& out, std::uint32_t code) {
-  const auto put = [&out](std::uint32_t byte) { out.push_back(static_cast<char>(byte)); };
+// Writes a character's one to four bytes; returns where they end.
+char* put_utf8(char* to, std::uint32_t code) {
+  const auto put = [&to](std::uint32_t byte) { *to++ = static_cast<char>(byte); };
   if (code < 0x80) {
     put(code);
   } else if (code < 0x800) {
@@ -50,6 +60,24 @@ void append_utf8(std::string& out, std::uint32_t code) {
     put(0x80 | ((code >> 6) & 0x3F));
     put(0x80 | (code & 0x3F));
   }
+  return to;
+}
+
+// Copies up to the first backslash; `to` has room for all of [p, end).
+void copy_to_backslash(const char*& p, const char* end, char*& to) {
+#if defined(__SSE2__)
+  const __m128i backslash = _mm_set1_epi8('\\');
+  while (end - p >= 16) {
+    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), bytes);
+    const auto mask = static_cast<unsigned>(_mm_movemask_epi8(_mm_cmpeq_epi8(bytes, backslash)));
+    const int plain = mask != 0 ? std::countr_zero(mask) : 16;
+    p += plain;
+    to += plain;
+    if (plain != 16) return;
+  }
+#endif
+  while (p != end && *p != '\\') *to++ = *p++;
 }
 
 // First quote, backslash or control character at or after p.
@@ -192,6 +220,10 @@ bool JsonScan::raw_string(std::string_view& content, bool& escaped) {
       return false;
     }
     escaped = true;
+    if (end_ - p_ >= 2 && is_simple_escape(p_[1])) {
+      p_ += 2;
+      continue;
+    }
     if (!escape()) return false;
   }
   content = {start, static_cast<std::size_t>(p_ - start)};
@@ -207,7 +239,7 @@ bool JsonScan::escape() {
   }
   const char kind = *p_++;
   if (kind != 'u') {
-    if (std::memchr("\"\\/bfnrt", kind, 8) != nullptr) return true;
+    if (is_simple_escape(kind)) return true;
     fail_at("unknown escape in a string", at);
     return false;
   }
@@ -340,25 +372,22 @@ void JsonScan::finish() {
 }
 
 std::string unescape_json(std::string_view content) {
-  std::string out;
-  out.reserve(content.size());
+  // No escape is shorter than what it stands for.
+  std::string out(content.size(), '\0');
+  char* to = out.data();
   const char* p = content.data();
   const char* const end = p + content.size();
-  while (p != end) {
-    const auto* slash = static_cast<const char*>(std::memchr(p, '\\', static_cast<std::size_t>(end - p)));
-    if (slash == nullptr) {
-      out.append(p, end);
-      break;
-    }
-    out.append(p, slash);
-    const char kind = slash[1];
-    p = slash + 2;
+  while (true) {
+    copy_to_backslash(p, end, to);
+    if (p == end) break;
+    const char kind = p[1];
+    p += 2;
     switch (kind) {
-      case 'b': out.push_back('\b'); break;
-      case 'f': out.push_back('\f'); break;
-      case 'n': out.push_back('\n'); break;
-      case 'r': out.push_back('\r'); break;
-      case 't': out.push_back('\t'); break;
+      case 'b': *to++ = '\b'; break;
+      case 'f': *to++ = '\f'; break;
+      case 'n': *to++ = '\n'; break;
+      case 'r': *to++ = '\r'; break;
+      case 't': *to++ = '\t'; break;
       case 'u': {
         auto code = static_cast<std::uint32_t>(hex_four(p, end));
         p += 4;
@@ -366,12 +395,13 @@ std::string unescape_json(std::string_view content) {
           code = 0x10000 + ((code - 0xD800) << 10) + (static_cast<std::uint32_t>(hex_four(p + 2, end)) - 0xDC00);
           p += 6;
         }
-        append_utf8(out, code);
+        to = put_utf8(to, code);
         break;
       }
-      default: out.push_back(kind); break;
+      default: *to++ = kind; break;
     }
   }
+  out.resize(static_cast<std::size_t>(to - out.data()));
   return out;
 }
 

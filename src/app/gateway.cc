@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "app/log.h"
+#include "app/model_folder.h"
 #include "app/peer_copy.h"
 #include "app/pool_run.h"
 #include "app/scribe.h"
@@ -115,10 +116,11 @@ class GatewayImpl final : public Gateway {
  private:
   Result<void> make_pools() {
     std::set<std::string> names;
+    ModelFolders models;
     for (const config::PoolConfig& pool : config_.pools) {
       std::string name = pool.model.empty() ? "default" : pool.model;
       while (!names.insert(name).second) name += "'";
-      auto made = PoolRun::create(config_, pool, name, control_, registry_, log_);
+      auto made = PoolRun::create(config_, pool, name, models, control_, registry_, log_);
       if (!made.ok()) return made.error();
       pools_.push_back(std::move(made).value());
     }

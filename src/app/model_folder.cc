@@ -2,8 +2,10 @@
 
 #include <simdjson.h>
 
+#include <filesystem>
 #include <optional>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 #include "io/files.h"
@@ -41,6 +43,16 @@ Result<std::string> template_in_json(const std::string& path, const std::string&
   std::string_view text;
   if (parser.parse(content)["chat_template"].get_string().get(text) == simdjson::SUCCESS) return std::string(text);
   return Error{ErrorKind::kInvalid, path + ": not a JSON object with a text under \"chat_template\""};
+}
+
+// All that decides what ids a prompt becomes.
+std::uint64_t fingerprint(const tokens::ModelFiles& files) {
+  std::string all;
+  for (const auto* file :
+       {&files.tokenizer_config_json, &files.chat_template_jinja, &files.special_tokens_map_json, &files.config_json}) {
+    all += std::to_string(*file ? stable_hash(**file) : 0) + ' ';
+  }
+  return stable_hash(all + std::to_string(stable_hash(files.tokenizer_json)));
 }
 
 }  // namespace
@@ -108,6 +120,19 @@ Result<std::shared_ptr<const tokens::Tokenizer>> load_model_folder(const std::st
   auto tokenizer = tokens::Tokenizer::create(*files);
   if (!tokenizer.ok()) return Error{tokenizer.error().kind, folder + ": " + tokenizer.error().message};
   return tokenizer;
+}
+
+Result<ModelFolders::Loaded> ModelFolders::load(const std::string& folder) {
+  std::error_code unknown;
+  const std::string path = std::filesystem::canonical(folder, unknown).string();
+  if (const auto known = loaded_.find(path); !unknown && known != loaded_.end()) return known->second;
+  auto files = read_model_folder(folder);
+  if (!files.ok()) return std::move(files).error();
+  auto tokenizer = tokens::Tokenizer::create(*files);
+  if (!tokenizer.ok()) return Error{tokenizer.error().kind, folder + ": " + tokenizer.error().message};
+  Loaded loaded{*tokenizer, fingerprint(*files), inexact_prompts(*files, **tokenizer, folder)};
+  if (!unknown) loaded_.emplace(path, loaded);
+  return loaded;
 }
 
 }  // namespace warmpath::app

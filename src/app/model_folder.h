@@ -1,6 +1,7 @@
 // A Hugging Face model folder on disk -> what tokens needs of it.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -25,5 +26,19 @@ std::vector<std::string> inexact_prompts(const tokens::ModelFiles& files, const 
 
 // The same, loaded; an error names the folder. Cost: 0.05 to 0.7 s.
 Result<std::shared_ptr<const tokens::Tokenizer>> load_model_folder(const std::string& folder);
+
+// Folders, each loaded once: pools that name the same one, by whatever path, share its tokenizer. One owner.
+class ModelFolders {
+ public:
+  struct Loaded {
+    std::shared_ptr<const tokens::Tokenizer> tokenizer;
+    std::uint64_t print = 0;           // of all that decides what ids a prompt becomes
+    std::vector<std::string> inexact;  // as inexact_prompts() says
+  };
+  Result<Loaded> load(const std::string& folder);
+
+ private:
+  std::map<std::string, Loaded> loaded_;  // by the path without links and dots
+};
 
 }  // namespace warmpath::app

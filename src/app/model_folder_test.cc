@@ -90,6 +90,20 @@ TEST_F(Folder, NamesWhatIsMissingAndTheRemedy) {
   EXPECT_EQ(loaded.error().kind, ErrorKind::kNotFound);
 }
 
+TEST_F(Folder, IsLoadedOnceForAllWhoNameIt) {
+  copy_demo();
+  const std::string link = path + "/itself";
+  std::filesystem::create_directory_symlink(path, link);
+  ModelFolders folders;
+  const auto first = folders.load(path).value();
+  EXPECT_EQ(folders.load(link + "/.").value().tokenizer, first.tokenizer);
+  EXPECT_EQ(folders.load(path + "/nowhere").error().kind, ErrorKind::kNotFound);
+  EXPECT_NE(ModelFolders().load(path).value().tokenizer, first.tokenizer);
+  write("tekken.json", "{}");
+  write("tokenizer_config.json", R"({"tokenizer_class":"PreTrainedTokenizerFast"})");
+  EXPECT_THAT(ModelFolders().load(path).value().inexact, ::testing::ElementsAre(HasSubstr("Mistral's own tokenizer")));
+}
+
 TEST_F(Folder, OptionalFilesMayBeMissingButNotBroken) {
   copy_demo();
   EXPECT_TRUE(load_model_folder(path).value()->exactness().proven);

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <random>
 
-#include "app/model_folder.h"
 #include "app/option_files.h"
 #include "io/files.h"
 
@@ -23,16 +22,6 @@ std::uint64_t random_bits() {
   return (std::uint64_t{device()} << 32) | device();
 }
 
-// All that decides what ids a prompt becomes.
-std::uint64_t fingerprint(const tokens::ModelFiles& files) {
-  std::string all;
-  for (const auto* file :
-       {&files.tokenizer_config_json, &files.chat_template_jinja, &files.special_tokens_map_json, &files.config_json}) {
-    all += std::to_string(*file ? stable_hash(**file) : 0) + ' ';
-  }
-  return stable_hash(all + std::to_string(stable_hash(files.tokenizer_json)));
-}
-
 }  // namespace
 
 PoolRun::PoolRun(const config::GatewayConfig& gateway, const config::PoolConfig& config, io::Loop& control,
@@ -42,27 +31,25 @@ PoolRun::PoolRun(const config::GatewayConfig& gateway, const config::PoolConfig&
 PoolRun::~PoolRun() = default;
 
 Result<std::unique_ptr<PoolRun>> PoolRun::create(const config::GatewayConfig& gateway, const config::PoolConfig& config,
-                                                 std::string name, io::Loop& control, observe::Registry& registry,
-                                                 Log* log) {
+                                                 std::string name, ModelFolders& models, io::Loop& control,
+                                                 observe::Registry& registry, Log* log) {
   std::unique_ptr<PoolRun> run(new PoolRun(gateway, config, control, registry, log));
-  if (auto loaded = run->load(std::move(name)); !loaded.ok()) return loaded.error();
+  if (auto loaded = run->load(std::move(name), models); !loaded.ok()) return loaded.error();
   return run;
 }
 
-Result<void> PoolRun::load(std::string name) {
+Result<void> PoolRun::load(std::string name, ModelFolders& models) {
   name_ = std::move(name);
   auto policy = schedule::find_policy(config_.policy);
   if (!policy.ok()) return policy.error();
   policy_ = *policy;
   mode_ = policy_->name();
   if (!config_.tokenizer.empty()) {
-    auto files = read_model_folder(config_.tokenizer);
-    if (!files.ok()) return files.error();
-    auto loaded = tokens::Tokenizer::create(*files);
-    if (!loaded.ok()) return Error{loaded.error().kind, config_.tokenizer + ": " + loaded.error().message};
-    tokenizer_ = std::move(loaded).value();
-    tokenizer_print_ = fingerprint(*files);
-    inexact_ = inexact_prompts(*files, *tokenizer_, config_.tokenizer);
+    auto loaded = models.load(config_.tokenizer);
+    if (!loaded.ok()) return loaded.error();
+    tokenizer_ = std::move(loaded->tokenizer);
+    tokenizer_print_ = loaded->print;
+    inexact_ = std::move(loaded->inexact);
   } else if (policy_->needs() == schedule::Needs::kExact && config_.ask_engine == config::AskEngine::kNever) {
     policy_ = *schedule::find_policy("approximate");
     mode_ = "approximate: " + std::string((*policy)->name()) + " needs the model's tokenizer (--tokenizer DIR)";

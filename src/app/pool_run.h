@@ -11,6 +11,7 @@
 
 #include "admin/admin.h"
 #include "app/log.h"
+#include "app/model_folder.h"
 #include "app/scribe.h"
 #include "config/gateway_config.h"
 #include "ingest/ingest.h"
@@ -21,10 +22,10 @@ namespace warmpath::app {
 // Thread rule: made by the opener, then start() and everything else on the control loop's thread; pool() from any.
 class PoolRun final : public ingest::Sink, public SnapshotSource {
  public:
-  // Loads the tokenizer, certificates and secret. `name` is unique in the gateway.
+  // Loads the tokenizer (or takes it from `models`), certificates and secret. `name` is unique in the gateway.
   static Result<std::unique_ptr<PoolRun>> create(const config::GatewayConfig& gateway, const config::PoolConfig& config,
-                                                 std::string name, io::Loop& control, observe::Registry& registry,
-                                                 Log* log);
+                                                 std::string name, ModelFolders& models, io::Loop& control,
+                                                 observe::Registry& registry, Log* log);
   ~PoolRun() override;
 
   proxy::Pool& pool() { return *pool_; }
@@ -42,7 +43,7 @@ class PoolRun final : public ingest::Sink, public SnapshotSource {
  private:
   PoolRun(const config::GatewayConfig& gateway, const config::PoolConfig& config, io::Loop& control,
           observe::Registry& registry, Log* log);
-  Result<void> load(std::string name);
+  Result<void> load(std::string name, ModelFolders& models);
   Result<void> load_engines();
   // After the survey of block sizes, where one is needed.
   void start_with(std::uint32_t block_tokens);

@@ -89,14 +89,14 @@ Result<bool> Encoder::encode_by_reuse(const Prompt& prompt, const Input& input, 
   // A cut prompt needs the ids themselves.
   if (reuse_ == nullptr || input.has_media || input.truncate_prompt_tokens || !input.context.items.empty())
     return false;
-  std::string rendered;
+  tokens::RenderedText rendered;
   std::string_view text;
   auto special = tokens::SpecialTokens::kNone;
   if (const auto* given = std::get_if<TextPrompt>(&prompt)) {
     text = given->text;
     special = given->special;
   } else if (const auto* chat = std::get_if<tokens::ChatInput>(&prompt)) {
-    auto made = tokenizer_->render_chat(*chat);
+    auto made = tokenizer_->render_chat_text(*chat);
     if (!made.ok()) {
       auto why = keep_clients_errors(std::move(made).error());
       if (!why) return std::move(why).error();
@@ -104,7 +104,7 @@ Result<bool> Encoder::encode_by_reuse(const Prompt& prompt, const Input& input, 
       return true;
     }
     rendered = std::move(*made);
-    text = rendered;
+    text = rendered.text;
   } else {
     return false;
   }

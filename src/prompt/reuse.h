@@ -2,7 +2,8 @@
 // prompt.
 //
 // A text is taken as a run of pieces, each ending at a cut (tokens/cuts.h) that its own bytes choose, so that equal
-// stretches fall into equal pieces wherever they begin. Two kinds of entries:
+// stretches fall into equal pieces wherever they begin. What is left at the end is parted at its last cut: a text that
+// grows is encoded from there on. Two kinds of entries:
 //   step   (what came before, piece) -> ids, the block keys that the piece completes, what is left for the next block
 //   piece  (salt, its text)          -> ids, for where something before it is new
 // Steps form trees, one root for each adapter, salt and kind of special tokens: a prompt whose beginning was seen walks
@@ -33,9 +34,10 @@
 namespace warmpath::prompt {
 
 struct PieceSizes {
-  std::size_t bytes_min = 2'048;       // no cut is looked for before; at least 8
-  std::size_t bytes_easy = 8'192;      // from there on any cut will do
+  std::size_t bytes_min = 3'072;       // no cut is looked for before; at least 8
+  std::size_t bytes_easy = 12'288;     // from there on any cut will do
   std::size_t bytes_kept = 64u << 10;  // a longer piece (no cut for long) is not kept
+  std::size_t bytes_last = 256;        // the text's last piece, if longer, is parted once more
 };
 
 class Reuse {
@@ -122,5 +124,7 @@ class Reuse {
 
 // Where the piece that begins at `begin` ends: the same for the same bytes. text.size() when no cut is left.
 std::size_t piece_end(std::string_view text, std::size_t begin, const PieceSizes& sizes);
+// The last cut behind `begin`; text.size() when there is none.
+std::size_t last_cut(std::string_view text, std::size_t begin);
 
 }  // namespace warmpath::prompt

@@ -16,6 +16,7 @@ namespace warmpath::prompt {
 namespace {
 
 using blocks::KeySpace;
+using ::testing::AllOf;
 using ::testing::Ge;
 using ::testing::Le;
 using ::testing::Lt;
@@ -89,15 +90,19 @@ TEST(Reuse, ASecondTimeNothingIsEncoded) {
   EXPECT_EQ(reuse.counters().bytes_walked, text.size());
 }
 
-TEST(Reuse, WhatGrewIsEncodedFromItsLastPieceOn) {
+TEST(Reuse, WhatGrewIsEncodedFromItsLastCutOn) {
   const KeySpace space(1, "m", 4);
   Reuse reuse(demo(), space, 8u << 20);
   std::string text = words(100'000, 1);
   (void)reuse.encode(text, SpecialTokens::kNone, {});
-  const auto before = reuse.counters().bytes_encoded;
-  text += words(1'000, 2);
-  (void)reuse.encode(text, SpecialTokens::kNone, {});
-  EXPECT_THAT(reuse.counters().bytes_encoded - before, Le(1'000 + PieceSizes{}.bytes_easy * 2));
+  for (std::uint64_t turn = 2; turn < 20; ++turn) {
+    const auto before = reuse.counters().bytes_encoded;
+    const std::string more = words(1'000, turn);
+    text += more;
+    (void)reuse.encode(text, SpecialTokens::kNone, {});
+    // The last word's end was not fixed.
+    EXPECT_THAT(reuse.counters().bytes_encoded - before, AllOf(Ge(more.size()), Le(more.size() + 10)));
+  }
 }
 
 TEST(Reuse, BehindAChangeEqualPiecesAreFoundAgain) {
@@ -184,6 +189,15 @@ TEST(Reuse, ThreadsShareItAndStayExact) {
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(faults.load(), 0);
   EXPECT_THAT(reuse.counters().bytes_held, Le(256u << 10));
+}
+
+TEST(LastCut, IsTheLastOne) {
+  EXPECT_EQ(last_cut("one two three", 0), 7u);
+  EXPECT_EQ(last_cut("one two three", 6), 7u);
+  EXPECT_EQ(last_cut("one two three", 7), 13u);
+  EXPECT_EQ(last_cut("one two three\n", 0), 13u);
+  EXPECT_EQ(last_cut("----", 0), 4u);
+  EXPECT_EQ(last_cut("", 0), 0u);
 }
 
 TEST(PieceEnd, DependsOnTheBytesAroundItAlone) {

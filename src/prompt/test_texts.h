@@ -179,7 +179,7 @@ class ChangingText {
 };
 
 // Pieces of a few words, so that small texts have many.
-inline constexpr PieceSizes kSmallPieces{8, 64, 512};
+inline constexpr PieceSizes kSmallPieces{8, 64, 512, 16};
 
 class ReuseCheck {
  public:

@@ -1,6 +1,7 @@
 // The C door of src/tokens/rust, private to this room; the other side of it is src/tokens/rust/src/door.rs.
 // Every function returns 0 or one of WtStatus and then fills `error`; texts and ids handed out are freed with the
-// wt_free functions. No exception or panic passes it.
+// wt_free functions. No exception or panic passes it. Texts and a chat's fields must be UTF-8: the library does not
+// check them again; files of a model may be anything.
 #pragma once
 
 #include <cstddef>
@@ -18,10 +19,12 @@ struct WtBytes {
 struct WtText {
   std::uint8_t* data;
   std::size_t size;
+  std::size_t capacity;
 };
 struct WtIds {
   std::uint32_t* data;
   std::size_t size;
+  std::size_t capacity;
 };
 struct WtFiles {
   WtBytes tokenizer_json;
@@ -47,9 +50,9 @@ struct WtFacts {
   const std::uint32_t* end_ids;
   std::size_t end_ids_size;
   WtBytes inexact_because;
-  std::int32_t truncates_left;
   WtBytes slow_because;
   WtBytes uncut_because;
+  WtBytes touched_because;
   const std::uint32_t* before;
   std::size_t before_size;
   const std::uint32_t* after;
@@ -70,6 +73,7 @@ std::int32_t wt_is_cut(std::uint32_t left, std::uint32_t right);
 std::int32_t wt_decode(const void* model, const std::uint32_t* ids, std::size_t size, std::int32_t skip_special,
                        WtText* out, WtText* error);
 std::int32_t wt_render(const void* model, const WtChat* chat, WtText* out, WtText* error);
+std::int32_t wt_render_by_template_alone(const void* model, const WtChat* chat, WtText* out, WtText* error);
 void wt_free_text(WtText text);
 void wt_free_ids(WtIds ids);
 }

@@ -55,6 +55,23 @@ struct EncoderFacts {
   std::vector<TokenId> before, after;
 };
 
+// How chats are rendered.
+struct TemplateFacts {
+  // Proven when loaded: the template handles contents as wholes, so a long one's middle need not go through it.
+  bool opaque = false;
+  std::string why_not_opaque = "not known";  // empty when opaque
+};
+
+// What a library made, passed on without a copy: freed with the last `owner`.
+struct TokenRun {
+  std::shared_ptr<const void> owner;
+  std::span<const TokenId> ids;
+};
+struct RenderedText {
+  std::shared_ptr<const void> owner;
+  std::string_view text;
+};
+
 // A chat-completions body's fields, as raw JSON texts (empty view: absent). Shapes as OpenAI's and vLLM 0.32's.
 struct ChatInput {
   std::string_view messages;              // array
@@ -72,7 +89,8 @@ class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
   // kInvalid with the file and the cause when it cannot be used. Cost: 0.1 to 4 s, the most for 250,000
-  // entries, and memory of some ten times the file; a thread that encodes keeps up to about 100 MB of words besides.
+  // entries, and memory of 8 to 11 times the file (`./run bench prompt` measures it); a thread that encodes keeps up to
+  // about 100 MB of words besides.
   static Result<std::shared_ptr<const Tokenizer>> create(const ModelFiles& files);
 
   // kInvalid for text that is not UTF-8.
@@ -80,8 +98,8 @@ class Tokenizer {
   // The ids of a text's parts, one after another; `counts` receives how many each has. Parts end at `ends`, ascending,
   // all of them cuts but the last, which is the text's end. Only where encoder_facts().parts. Cost: that of
   // encode(text).
-  virtual Result<std::vector<TokenId>> encode_parts(std::string_view text, std::span<const std::size_t> ends,
-                                                    std::span<std::uint32_t> counts) const;
+  virtual Result<TokenRun> encode_parts(std::string_view text, std::span<const std::size_t> ends,
+                                        std::span<std::uint32_t> counts) const;
   // The same by the reference alone, whatever encoder_facts() says: for comparing. Cost: 10 to 50 times encode().
   virtual Result<std::vector<TokenId>> encode_by_reference(std::string_view text, SpecialTokens special) const {
     return encode(text, special);
@@ -93,6 +111,11 @@ class Tokenizer {
   // The prompt text as the engine's renderer would write it (vLLM 0.32's message shaping). kInvalid with the
   // template's own message when it refuses; kUnsupported when the model has no template.
   virtual Result<std::string> render_chat(const ChatInput& chat) const = 0;
+  // The same, not copied. Long contents do not go through the template where TemplateFacts::opaque: something short
+  // stands for them there.
+  virtual Result<RenderedText> render_chat_text(const ChatInput& chat) const;
+  // The same with every content going through the template: for comparing.
+  virtual Result<std::string> render_chat_by_template_alone(const ChatInput& chat) const { return render_chat(chat); }
   // render_chat, then encode without added special tokens: as vLLM does.
   virtual Result<std::vector<TokenId>> encode_chat(const ChatInput& chat) const = 0;
 
@@ -102,10 +125,9 @@ class Tokenizer {
   virtual std::vector<TokenId> end_ids() const = 0;
   virtual const Exactness& exactness() const = 0;
   virtual const EncoderFacts& encoder_facts() const;
+  virtual const TemplateFacts& template_facts() const;
   // Texts that the fast encoder gave up on so far; the reference encoded them.
   virtual std::uint64_t given_up() const { return 0; }
-  // What tokenizer_config.json says; right when it says nothing.
-  virtual TruncationSide truncation_side() const { return TruncationSide::kRight; }
 };
 
 }  // namespace warmpath::tokens

@@ -17,7 +17,8 @@ constexpr const char* kMessages = R"([{"role":"system","content":"s"},{"role":"u
   {"role":"assistant","content":null,"tool_calls":[{"id":"1","function":{"name":"f","arguments":"{}"}}]}])";
 // One for each content form; both touch everything that shaping makes.
 constexpr const char* kTemplates[] = {
-    "{% for m in messages %}{{ m.role }}{{ m.content }}{{ m | tojson }}{% endfor %}{{ tools | tojson }}{{ strftime_now('%c') }}",
+    "{% for m in messages %}{{ m.role }}{{ m.content }}{{ m | tojson }}{% endfor %}{{ tools | tojson }}{{ "
+    "strftime_now('%c') }}",
     "{% for m in messages %}{% for p in m.content %}{{ p.type }}{{ p.text }}{% endfor %}{% endfor %}"};
 
 std::shared_ptr<const Tokenizer> make(std::string_view jinja) {
@@ -29,8 +30,25 @@ std::shared_ptr<const Tokenizer> make(std::string_view jinja) {
   return made.ok() ? *made : nullptr;
 }
 
+// Contents that something short may stand for.
+std::string long_messages() {
+  std::string out = "[";
+  for (const char* role : {"user", "assistant", "user"}) {
+    out += std::string(out.size() > 1 ? "," : "") + R"({"role":")" + role + R"(","content":" \n)";
+    for (int i = 0; i < 400; ++i) out += i % 7 == 0 ? "a b " : "ab";
+    out += R"( \n"})";
+  }
+  return out + "]";
+}
+
 void render(const Tokenizer& tokenizer, const ChatInput& chat) {
   auto text = tokenizer.render_chat(chat);
+  const auto alone = tokenizer.render_chat_by_template_alone(chat);
+  // What does not go through the template takes no steps there.
+  if (alone.ok() || alone.error().kind != ErrorKind::kTooLarge) {
+    WP_CHECK(alone.ok() == text.ok());
+    WP_CHECK(!alone.ok() || *alone == *text);
+  }
   if (!text.ok()) {
     WP_CHECK(text.error().kind != ErrorKind::kInternal);
     return;
@@ -55,8 +73,13 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     case 2: chat.messages = input; break;
     case 3: chat.tools = input; break;
     case 4: chat.chat_template_kwargs = input; break;
-    case 5: chat.reasoning_effort = input; chat.documents = input; break;
+    case 5:
+      chat.reasoning_effort = input;
+      chat.documents = input;
+      break;
     default:
+      static const std::string kLong = long_messages();
+      if ((choice & 4) != 0) chat.messages = kLong;
       if (auto tokenizer = make(input)) render(*tokenizer, chat);
       return 0;
   }

@@ -121,23 +121,21 @@ fn contains_cut(text: &str, family: &Family) -> bool {
     text.chars().zip(text.chars().skip(1)).any(|(left, right)| is_left(left) && is_end(right))
 }
 
-/// An id that stands for another number of bytes from one text to the next.
-const UNKNOWN: u32 = u32::MAX / 2;
-
-/// By id, the bytes of text that it stands for, given that no normalizer changes the text; empty for tokenizers that are
-/// not byte-level.
-pub fn token_bytes(tokenizer: &Tokenizer) -> Vec<u32> {
+/// By id, the bytes of text that it stands for, given that no normalizer changes the text; 0 where that is not one
+/// number, or does not fit. Empty for tokenizers that are not byte-level.
+pub fn token_bytes(tokenizer: &Tokenizer) -> Vec<u8> {
     let normalizer = to_json(&tokenizer.get_normalizer());
     if !matches!(family_of(&normalizer, &to_json(&tokenizer.get_pre_tokenizer())), Some(Family::PreTokens)) {
         return Vec::new();
     }
-    let mut bytes = vec![UNKNOWN; tokenizer.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1)];
+    let mut bytes = vec![0; tokenizer.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1)];
     for (token, id) in tokenizer.get_vocab(false) {
         // A byte is one character in such a vocabulary.
-        bytes[id as usize] = token.chars().count() as u32;
+        bytes[id as usize] = u8::try_from(token.chars().count()).unwrap_or(0);
     }
     for (id, token) in tokenizer.get_added_tokens_decoder() {
-        bytes[id as usize] = if token.lstrip || token.rstrip { UNKNOWN } else { token.content.len() as u32 };
+        let fixed = !token.lstrip && !token.rstrip;
+        bytes[id as usize] = u8::try_from(token.content.len()).ok().filter(|_| fixed).unwrap_or(0);
     }
     bytes
 }

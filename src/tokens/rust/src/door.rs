@@ -1,7 +1,9 @@
 //! The C door: every function catches panics and hands back a status and, on failure, a message.
-//! The C side of it is `src/tokens/rust_door.h`; the two are kept equal by hand.
+//! The C side of it is `src/tokens/rust_door.h`; the two are kept equal by hand. Texts of requests are UTF-8 when they
+//! come here: the C++ side checks them (files of a model it does not).
 
 use std::ffi::c_void;
+use std::mem::ManuallyDrop;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Once;
 
@@ -22,6 +24,7 @@ pub struct WtBytes {
 pub struct WtText {
     pub data: *mut u8,
     pub size: usize,
+    pub capacity: usize,
 }
 
 /// Ids owned by this library until `wt_free_ids`.
@@ -29,6 +32,7 @@ pub struct WtText {
 pub struct WtIds {
     pub data: *mut u32,
     pub size: usize,
+    pub capacity: usize,
 }
 
 #[repr(C)]
@@ -60,9 +64,9 @@ pub struct WtFacts {
     pub end_ids: *const u32,
     pub end_ids_size: usize,
     pub inexact_because: WtBytes,
-    pub truncates_left: i32,
     pub slow_because: WtBytes,
     pub uncut_because: WtBytes,
+    pub touched_because: WtBytes,
     pub before: *const u32,
     pub before_size: usize,
     pub after: *const u32,
@@ -76,6 +80,11 @@ impl WtBytes {
         } else {
             Some(std::slice::from_raw_parts(self.data, self.size))
         }
+    }
+
+    /// A request's text, which the caller has checked.
+    unsafe fn checked<'a>(self) -> Option<&'a str> {
+        self.get().map(|bytes| std::str::from_utf8_unchecked(bytes))
     }
 
     unsafe fn text<'a>(self, what: &str) -> Result<Option<&'a str>, Fault> {
@@ -98,15 +107,13 @@ fn status(kind: FaultKind) -> i32 {
 }
 
 unsafe fn give_text(out: *mut WtText, text: String) {
-    let boxed = text.into_bytes().into_boxed_slice();
-    let size = boxed.len();
-    *out = WtText { data: Box::into_raw(boxed) as *mut u8, size };
+    let mut text = ManuallyDrop::new(text.into_bytes());
+    *out = WtText { data: text.as_mut_ptr(), size: text.len(), capacity: text.capacity() };
 }
 
 unsafe fn give_ids(out: *mut WtIds, ids: Vec<u32>) {
-    let boxed = ids.into_boxed_slice();
-    let size = boxed.len();
-    *out = WtIds { data: Box::into_raw(boxed) as *mut u32, size };
+    let mut ids = ManuallyDrop::new(ids);
+    *out = WtIds { data: ids.as_mut_ptr(), size: ids.len(), capacity: ids.capacity() };
 }
 
 /// Runs `body`; a fault or a panic becomes a status and a message.
@@ -170,9 +177,9 @@ pub unsafe extern "C" fn wt_facts(handle: *const c_void, out: *mut WtFacts) {
         end_ids: model.end_ids().as_ptr(),
         end_ids_size: model.end_ids().len(),
         inexact_because: borrowed(model.inexact_because()),
-        truncates_left: model.truncates_left() as i32,
         slow_because: borrowed(model.slow_because()),
         uncut_because: borrowed(model.uncut_because()),
+        touched_because: borrowed(model.touched_because()),
         before: model.before().as_ptr(),
         before_size: model.before().len(),
         after: model.after().as_ptr(),
@@ -217,7 +224,7 @@ pub unsafe extern "C" fn wt_encode_parts(
     error: *mut WtText,
 ) -> i32 {
     guarded(error, || {
-        let text = text.text("the text")?.unwrap_or_default();
+        let text = text.checked().unwrap_or_default();
         let (ends, counts) = match size {
             0 => (&[][..], &mut [][..]),
             _ => (std::slice::from_raw_parts(ends, size), std::slice::from_raw_parts_mut(counts, size)),
@@ -234,25 +241,18 @@ pub unsafe extern "C" fn wt_encode_parts(
 /// `handle` came from `wt_open`.
 #[no_mangle]
 pub unsafe extern "C" fn wt_count_by_fast(handle: *const c_void, text: WtBytes) -> u64 {
-    let text = text.text("the text").ok().flatten();
-    text.and_then(|text| model(handle).count_by_fast(text)).map_or(u64::MAX, |count| count as u64)
+    text.checked().and_then(|text| model(handle).count_by_fast(text)).map_or(u64::MAX, |count| count as u64)
 }
 
-/// `wt_encode` by the `tokenizers` crate alone: what tests and benchmarks compare with.
-///
-/// # Safety
-/// As `wt_encode`.
-#[no_mangle]
-pub unsafe extern "C" fn wt_encode_by_reference(
-    handle: *const c_void,
+unsafe fn encode_with(
+    encode: impl FnOnce(&str, bool) -> Result<Vec<u32>, Fault>,
     text: WtBytes,
     add_special: i32,
     out: *mut WtIds,
     error: *mut WtText,
 ) -> i32 {
     guarded(error, || {
-        let text = text.text("the text")?.unwrap_or_default();
-        give_ids(out, model(handle).encode_by_reference(text, add_special != 0)?);
+        give_ids(out, encode(text.checked().unwrap_or_default(), add_special != 0)?);
         Ok(())
     })
 }
@@ -267,11 +267,22 @@ pub unsafe extern "C" fn wt_encode(
     out: *mut WtIds,
     error: *mut WtText,
 ) -> i32 {
-    guarded(error, || {
-        let text = text.text("the text")?.unwrap_or_default();
-        give_ids(out, model(handle).encode(text, add_special != 0)?);
-        Ok(())
-    })
+    encode_with(|text, add| model(handle).encode(text, add), text, add_special, out, error)
+}
+
+/// `wt_encode` by the `tokenizers` crate alone: what tests and benchmarks compare with.
+///
+/// # Safety
+/// As `wt_encode`.
+#[no_mangle]
+pub unsafe extern "C" fn wt_encode_by_reference(
+    handle: *const c_void,
+    text: WtBytes,
+    add_special: i32,
+    out: *mut WtIds,
+    error: *mut WtText,
+) -> i32 {
+    encode_with(|text, add| model(handle).encode_by_reference(text, add), text, add_special, out, error)
 }
 
 /// # Safety
@@ -292,23 +303,20 @@ pub unsafe extern "C" fn wt_decode(
     })
 }
 
-/// # Safety
-/// `handle` came from `wt_open`; `out` is freed with `wt_free_text` when 0 comes back.
-#[no_mangle]
-pub unsafe extern "C" fn wt_render(
-    handle: *const c_void,
+unsafe fn render_with(
+    render: impl FnOnce(&Chat) -> Result<String, Fault>,
     chat: *const WtChat,
     out: *mut WtText,
     error: *mut WtText,
 ) -> i32 {
     guarded(error, || {
         let chat = &*chat;
-        let text = model(handle).render(&Chat {
-            messages: chat.messages.text("messages")?.unwrap_or_default(),
-            tools: chat.tools.text("tools")?,
-            documents: chat.documents.text("documents")?,
-            chat_template_kwargs: chat.chat_template_kwargs.text("chat_template_kwargs")?,
-            reasoning_effort: chat.reasoning_effort.text("reasoning_effort")?,
+        let text = render(&Chat {
+            messages: chat.messages.checked().unwrap_or_default(),
+            tools: chat.tools.checked(),
+            documents: chat.documents.checked(),
+            chat_template_kwargs: chat.chat_template_kwargs.checked(),
+            reasoning_effort: chat.reasoning_effort.checked(),
             add_generation_prompt: chat.add_generation_prompt != 0,
             continue_final_message: chat.continue_final_message != 0,
             now_unix_seconds: chat.now_unix_seconds,
@@ -319,11 +327,37 @@ pub unsafe extern "C" fn wt_render(
 }
 
 /// # Safety
+/// `handle` came from `wt_open`; `out` is freed with `wt_free_text` when 0 comes back.
+#[no_mangle]
+pub unsafe extern "C" fn wt_render(
+    handle: *const c_void,
+    chat: *const WtChat,
+    out: *mut WtText,
+    error: *mut WtText,
+) -> i32 {
+    render_with(|chat| model(handle).render(chat), chat, out, error)
+}
+
+/// `wt_render` with every content going through the template: what tests and benchmarks compare with.
+///
+/// # Safety
+/// As `wt_render`.
+#[no_mangle]
+pub unsafe extern "C" fn wt_render_by_template_alone(
+    handle: *const c_void,
+    chat: *const WtChat,
+    out: *mut WtText,
+    error: *mut WtText,
+) -> i32 {
+    render_with(|chat| model(handle).render_by_template_alone(chat), chat, out, error)
+}
+
+/// # Safety
 /// `text` was filled by this library and is not used again.
 #[no_mangle]
 pub unsafe extern "C" fn wt_free_text(text: WtText) {
     if !text.data.is_null() {
-        drop(Box::from_raw(std::ptr::slice_from_raw_parts_mut(text.data, text.size)));
+        drop(Vec::from_raw_parts(text.data, text.size, text.capacity));
     }
 }
 
@@ -332,6 +366,6 @@ pub unsafe extern "C" fn wt_free_text(text: WtText) {
 #[no_mangle]
 pub unsafe extern "C" fn wt_free_ids(ids: WtIds) {
     if !ids.data.is_null() {
-        drop(Box::from_raw(std::ptr::slice_from_raw_parts_mut(ids.data, ids.size)));
+        drop(Vec::from_raw_parts(ids.data, ids.size, ids.capacity));
     }
 }

@@ -65,7 +65,10 @@ impl FastEncoder {
 
     /// Ids stand for the text's own bytes: the normalizer would change nothing.
     pub fn takes_as_is(&self, text: &str) -> bool {
-        self.inner.normalizer().is_none_or(|normalizer| text.is_ascii() || normalizer.is_identity_on(text))
+        self.inner.normalizer().is_none_or(|normalizer| match normalizer {
+            fastokens::Normalizer::Nfc(_) if is_nfc_at_a_glance(text.as_bytes()) => true,
+            _ => normalizer.is_identity_on(text),
+        })
     }
 
     fn check(&self, reference: &Tokenizer) -> Result<(), String> {
@@ -121,6 +124,36 @@ impl FastEncoder {
         }
         Ok(())
     }
+}
+
+/// Characters below U+0300 neither combine with what stands before them nor change by themselves, and neither do U+2002 to
+/// U+203F (dashes, quotation marks). Mostly there are no others in texts of Latin letters, and this is quicker than to ask
+/// the tables.
+fn is_nfc_at_a_glance(bytes: &[u8]) -> bool {
+    const FIRST_OF_U0300: u8 = 0xcc;
+    let mut at = 0;
+    while let Some(some) = bytes[at..].first_chunk::<64>() {
+        if some.iter().fold(0, |most, byte| most.max(*byte)) < FIRST_OF_U0300 {
+            at += some.len();
+            continue;
+        }
+        let Some(known) = glance(&bytes[at..], some.len()) else { return false };
+        at += known;
+    }
+    glance(&bytes[at..], usize::MAX).is_some()
+}
+
+/// Over whole characters, at least `least` bytes or all there are; the number of bytes.
+fn glance(bytes: &[u8], least: usize) -> Option<usize> {
+    let mut at = 0;
+    while at < least.min(bytes.len()) {
+        match bytes[at..] {
+            [0..=0xcb, ..] => at += 1,
+            [0xe2, 0x80, 0x82..=0xbf, ..] => at += 3,
+            _ => return None,
+        }
+    }
+    Some(at)
 }
 
 const SAMPLES: [(&str, &str); 16] = [

@@ -1,4 +1,5 @@
-//! JSON text → values, quick where texts are long: strings are searched for quotes and escapes by vector instructions.
+//! JSON text → values, quick where texts are long: strings are copied and searched for quotes and escapes 16 bytes at a
+//! time.
 //! Whatever is unusual (a fault, a number that is no small integer) goes to serde_json, which has the word on it.
 
 use serde_json::{Map, Value};
@@ -7,7 +8,7 @@ use serde_json::{Map, Value};
 const DEPTH_MAX: usize = 128;
 
 pub fn parse(text: &str) -> Result<Value, serde_json::Error> {
-    let mut reader = Reader { text, bytes: text.as_bytes(), at: 0, control: has_control(text.as_bytes()) };
+    let mut reader = Reader { text, bytes: text.as_bytes(), at: 0 };
     match reader.value(DEPTH_MAX).filter(|_| reader.only_space_left()) {
         Some(value) => Ok(value),
         None => serde_json::from_str(text),
@@ -19,13 +20,29 @@ struct Reader<'a> {
     text: &'a str,
     bytes: &'a [u8],
     at: usize,
-    /// Somewhere, perhaps between values only: strings are then looked through for them.
-    control: bool,
 }
 
-/// Without a branch a byte, so that the compiler makes vectors of it.
-fn has_control(bytes: &[u8]) -> bool {
-    bytes.iter().fold(u8::MAX, |lowest, byte| lowest.min(*byte)) < 0x20
+const BLOCK: usize = 16;
+
+/// Where the first quote, backslash or control character of a block is; BLOCK when there is none.
+#[cfg(target_arch = "x86_64")]
+fn first_stop(block: &[u8; BLOCK]) -> usize {
+    use std::arch::x86_64::*;
+    // SSE2 is part of x86-64, and a block is 16 bytes.
+    let stops = unsafe {
+        let bytes = _mm_loadu_si128(block.as_ptr().cast());
+        let last_control = _mm_set1_epi8(0x1f);
+        let control = _mm_cmpeq_epi8(_mm_max_epu8(bytes, last_control), last_control);
+        let quote = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(b'"' as i8));
+        let backslash = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(b'\\' as i8));
+        _mm_movemask_epi8(_mm_or_si128(control, _mm_or_si128(quote, backslash)))
+    };
+    ((stops | 1 << BLOCK) as u32).trailing_zeros() as usize
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn first_stop(block: &[u8; BLOCK]) -> usize {
+    block.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f)).unwrap_or(BLOCK)
 }
 
 impl Reader<'_> {
@@ -117,53 +134,67 @@ impl Reader<'_> {
 
     /// Behind the opening quote.
     fn string(&mut self) -> Option<String> {
-        let end = self.at + memchr::memchr2(b'"', b'\\', &self.bytes[self.at..])?;
-        if self.bytes[end] == b'"' {
-            let text = self.plain(end)?.to_string();
-            self.at = end + 1;
-            return Some(text);
-        }
-        // Room for all of it: the closing quote is the next one without a backslash in front, nearly always.
-        let mut out = String::with_capacity(self.length_guess(end));
+        let mut out = Vec::with_capacity(self.length_guess());
         loop {
-            let stop = self.at + memchr::memchr2(b'"', b'\\', &self.bytes[self.at..])?;
-            out.push_str(self.plain(stop)?);
-            self.at = stop + 1;
-            if self.bytes[stop] == b'"' {
-                return Some(out);
+            let stop = self.copy_to_stop(&mut out)?;
+            self.at += 1;
+            match stop {
+                // Whole stretches of a str, between ASCII bytes, and characters.
+                b'"' => return Some(unsafe { String::from_utf8_unchecked(out) }),
+                b'\\' => self.escape(&mut out)?,
+                _ => return None,
             }
-            self.escape(&mut out)?;
         }
     }
 
-    /// Bytes to the string's end, or somewhat less.
-    fn length_guess(&self, from: usize) -> usize {
-        let mut at = from;
+    /// Appends what stands before the next quote, backslash or control character, and gives that one.
+    fn copy_to_stop(&mut self, out: &mut Vec<u8>) -> Option<u8> {
+        while let Some(block) = self.bytes[self.at..].first_chunk::<BLOCK>() {
+            out.extend_from_slice(block);
+            let stop = first_stop(block);
+            self.at += stop;
+            if stop < BLOCK {
+                out.truncate(out.len() - (BLOCK - stop));
+                return Some(block[stop]);
+            }
+        }
+        loop {
+            match *self.bytes.get(self.at)? {
+                stop @ (b'"' | b'\\' | 0..=0x1f) => return Some(stop),
+                byte => out.push(byte),
+            }
+            self.at += 1;
+        }
+    }
+
+    /// Bytes to the string's end, or somewhat less: the closing quote is the next one without a backslash in front, nearly
+    /// always.
+    fn length_guess(&self) -> usize {
+        let mut at = self.at;
         while let Some(quote) = memchr::memchr(b'"', &self.bytes[at..]) {
             at += quote + 1;
             if self.bytes[at - 2] != b'\\' {
                 break;
             }
         }
-        at - self.at
+        at - self.at + BLOCK
     }
 
-    /// Text up to `end`, which holds neither quotes nor escapes.
-    fn plain(&self, end: usize) -> Option<&str> {
-        (!self.control || !has_control(&self.bytes[self.at..end])).then(|| &self.text[self.at..end])
-    }
-
-    fn escape(&mut self, out: &mut String) -> Option<()> {
+    fn escape(&mut self, out: &mut Vec<u8>) -> Option<()> {
         let code = *self.bytes.get(self.at)?;
         self.at += 1;
         out.push(match code {
-            b'n' => '\n',
-            b't' => '\t',
-            b'r' => '\r',
-            b'b' => '\u{8}',
-            b'f' => '\u{c}',
-            b'"' | b'\\' | b'/' => code as char,
-            b'u' => self.unicode()?,
+            b'n' => b'\n',
+            b't' => b'\t',
+            b'r' => b'\r',
+            b'b' => 0x8,
+            b'f' => 0xc,
+            b'"' | b'\\' | b'/' => code,
+            b'u' => {
+                let c = self.unicode()?;
+                out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+                return Some(());
+            }
             _ => return None,
         });
         Some(())

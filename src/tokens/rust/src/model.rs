@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use tokenizers::Tokenizer;
 
 use crate::fast::FastEncoder;
+use crate::stand_ins::StandIns;
 use crate::template::Template;
 use crate::{clock, cuts, exactness, python, shape, Chat, Fault, FaultKind, Files};
 
@@ -18,6 +19,7 @@ const NAMED_TOKENS: [&str; 7] =
 const CONTINUE_TAG: &str = "CONTINUE_FINAL_MESSAGE_TAG ";
 /// What a rendering is longer than its messages' JSON, mostly.
 const SIZE_SLACK: usize = 4096;
+const IDS_AT_ONCE: usize = 16;
 /// End ids beyond this many are ignored.
 const END_IDS_MAX: usize = 64;
 
@@ -30,8 +32,8 @@ pub struct Model {
     /// Ids that added special tokens put around a text.
     before: Vec<u32>,
     after: Vec<u32>,
-    /// By id: bytes of text that it stands for, where that is always the same; else UNKNOWN. Empty where it is of no use.
-    token_bytes: Vec<u32>,
+    /// By id: bytes of text that it stands for, where that is always the same; else 0. Empty where it is of no use.
+    token_bytes: Vec<u8>,
     given_up: AtomicU64,
     /// Bit per id: is it one?
     known: Vec<bool>,
@@ -42,7 +44,6 @@ pub struct Model {
     special: BTreeMap<String, String>,
     end_ids: Vec<u32>,
     inexact_because: String,
-    truncates_left: bool,
 }
 
 fn parse_object(text: Option<&str>, file: &str) -> Result<Option<Value>, Fault> {
@@ -85,7 +86,6 @@ impl Model {
         let special = special_tokens(tokenizer_config.as_ref(), special_map.as_ref());
         let end_ids = end_ids(&tokenizer, &special, config.as_ref());
         let inexact_because = exactness::inexact_because(&tokenizer, tokenizer_config.as_ref(), config.as_ref());
-        let truncates_left = tokenizer_config.as_ref().is_some_and(|config| config["truncation_side"] == "left");
         let (fast, slow_because) = match FastEncoder::load(files.tokenizer, &tokenizer) {
             Ok(fast) => (Some(fast), String::new()),
             Err(why) => (None, why),
@@ -115,7 +115,6 @@ impl Model {
             special,
             end_ids,
             inexact_because,
-            truncates_left,
         };
         model.load_templates(files.chat_template, tokenizer_config.as_ref())?;
         Ok(model)
@@ -166,10 +165,6 @@ impl Model {
 
     pub fn inexact_because(&self) -> &str {
         &self.inexact_because
-    }
-
-    pub fn truncates_left(&self) -> bool {
-        self.truncates_left
     }
 
     /// Why the fast encoder is not used; empty when it is.
@@ -227,13 +222,22 @@ impl Model {
         Ok(all)
     }
 
-    /// None unless the ids stand for exactly the text's bytes and some of them end where each part does.
+    /// None unless the ids stand for exactly the text's bytes and some of them end where each part does. An id that counts
+    /// 0 stands for some, so that the others cannot stand for all of them.
     fn count_parts(&self, ids: &[u32], size: usize, ends: &[usize], counts: &mut [u32]) -> Option<()> {
         let (mut at, mut next) = (0, 0);
         for (end, count) in ends.iter().zip(counts) {
             let first = next;
+            while let Some(some) = ids[next..].first_chunk::<IDS_AT_ONCE>() {
+                let bytes: usize = some.iter().map(|id| self.bytes_of(*id)).sum();
+                if at + bytes > *end {
+                    break;
+                }
+                at += bytes;
+                next += IDS_AT_ONCE;
+            }
             while at < *end {
-                at += *self.token_bytes.get(*ids.get(next)? as usize)? as usize;
+                at += self.bytes_of(*ids.get(next)?);
                 next += 1;
             }
             if at != *end {
@@ -242,6 +246,10 @@ impl Model {
             *count = (next - first) as u32;
         }
         (at == size && next == ids.len()).then_some(())
+    }
+
+    fn bytes_of(&self, id: u32) -> usize {
+        self.token_bytes.get(id as usize).copied().unwrap_or(0) as usize
     }
 
     /// How many ids the fast encoder gives; None where there is none or it gives up.
@@ -269,12 +277,27 @@ impl Model {
     }
 
     pub fn render(&self, chat: &Chat) -> Result<String, Fault> {
+        self.render_with(chat, true)
+    }
+
+    /// The same without stand-ins for long contents.
+    pub fn render_by_template_alone(&self, chat: &Chat) -> Result<String, Fault> {
+        self.render_with(chat, false)
+    }
+
+    /// Why long contents all go through the template; empty when something short stands for them (see `opaque`).
+    pub fn touched_because(&self) -> &str {
+        let templates = [&self.template, &self.tool_template];
+        templates.into_iter().flatten().find_map(|template| template.rules.as_ref().err()).copied().unwrap_or("")
+    }
+
+    fn render_with(&self, chat: &Chat, stand_ins: bool) -> Result<String, Fault> {
         if chat.continue_final_message && chat.add_generation_prompt {
             return Err(Fault::invalid(
                 "Cannot set both `continue_final_message` and `add_generation_prompt` to True.",
             ));
         }
-        let mut variables = self.variables(chat)?;
+        let variables = self.variables(chat)?;
         let with_tools = variables.get("tools").is_some_and(|tools| !tools.is_null());
         let template = match (&self.tool_template, &self.template) {
             (Some(template), _) if with_tools => template,
@@ -285,13 +308,37 @@ impl Model {
             }
         };
         let mut messages = shape::messages(chat.messages, template.content_format, template.knows_developer)?;
-        let ending = match chat.continue_final_message {
-            true => Some(tag_final_message(&mut messages, &template.source)?),
-            false => None,
-        };
-        variables.insert("messages".into(), Value::Array(messages));
+        if chat.continue_final_message {
+            let ending = tag_final_message(&mut messages, &template.source)?;
+            let rendered = self.run(template, chat, &variables, &messages, chat.messages.len())?;
+            return cut_at_tag(rendered, &ending);
+        }
+        if let (true, Ok(rules)) = (stand_ins, &template.rules) {
+            let taken = StandIns::take(&mut messages, rules, &template.secret);
+            if !taken.is_empty() {
+                // An error is told again by the rendering in full, whose words are the client's to see.
+                let rendered = self.run(template, chat, &variables, &messages, 0);
+                if let Some(whole) = rendered.ok().and_then(|text| taken.put_in(&text, &template.secret)) {
+                    return Ok(whole);
+                }
+                taken.give_back(&mut messages);
+            }
+        }
+        self.run(template, chat, &variables, &messages, chat.messages.len())
+    }
+
+    /// `size_guess`: bytes that the rendering has beside a few KB.
+    fn run(
+        &self,
+        template: &Template,
+        chat: &Chat,
+        variables: &Map<String, Value>,
+        messages: &[Value],
+        size_guess: usize,
+    ) -> Result<String, Fault> {
         let mut context: BTreeMap<String, TemplateValue> =
-            variables.into_iter().map(|(name, value)| (name, TemplateValue::from(Serde(value)))).collect();
+            variables.iter().map(|(name, value)| (name.clone(), TemplateValue::from(Serde(value)))).collect();
+        context.insert("messages".into(), TemplateValue::from(Serde(messages)));
         let now = chat.now_unix_seconds;
         context.insert(
             "strftime_now".into(),
@@ -302,11 +349,7 @@ impl Model {
                 Ok(clock::strftime(now, format))
             }),
         );
-        let rendered = template.render(TemplateValue::from(context), chat.messages.len() + SIZE_SLACK)?;
-        match ending {
-            Some(ending) => cut_at_tag(rendered, &ending),
-            None => Ok(rendered),
-        }
+        template.render(TemplateValue::from(context), size_guess + SIZE_SLACK)
     }
 
     /// What the template sees beside the messages: special tokens < the request's kwargs < the request's own fields.

@@ -1,11 +1,15 @@
 //! Jinja templates as Hugging Face's `apply_chat_template` runs them, within bounds.
 
+use std::sync::Arc;
+
 use minijinja::machinery::{ast::Stmt, parse};
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::Value;
+use minijinja::value::{Kwargs, Value};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind};
 
 use crate::content_format::{self, ContentFormat};
+use crate::opaque::{self, Refusal, Rules};
+use crate::stand_ins::Secret;
 use crate::{json, python, Fault, FaultKind};
 
 /// Steps that one rendering may take, at about 30 ns each: a chat of 10,000 messages takes about a million.
@@ -20,6 +24,9 @@ pub struct Template {
     pub content_format: ContentFormat,
     /// Mentions "developer": else such messages are sent as system messages (vLLM 0.32).
     pub knows_developer: bool,
+    /// What long contents have to fulfil so that something short may be rendered in their place.
+    pub rules: Result<Rules, Refusal>,
+    pub secret: Arc<Secret>,
 }
 
 const NAME: &str = "chat template";
@@ -44,7 +51,15 @@ impl Template {
         environment.set_fuel(Some(FUEL_MAX));
         environment.set_debug(false);
         environment.set_unknown_method_callback(python::call_method);
-        environment.add_filter("tojson", json::tojson);
+        let secret = Arc::new(Secret::new());
+        let known = secret.clone();
+        environment.add_filter("tojson", move |value: &Value, kwargs: Kwargs| {
+            let text = json::tojson(value, kwargs)?;
+            match text.as_str().is_some_and(|text| known.is_in(text)) {
+                true => Err(Error::new(ErrorKind::InvalidOperation, "tojson: a stand-in")),
+                false => Ok(text),
+            }
+        });
         environment.add_filter("trim", python::trim);
         environment.add_test("iterable", python::is_iterable);
         environment.add_test("sequence", python::is_sequence);
@@ -53,12 +68,19 @@ impl Template {
         });
         let compile_fault = |error: Error| Fault::invalid(format!("the chat template does not compile: {error}"));
         environment.add_template_owned(NAME, source.clone()).map_err(compile_fault)?;
-        let content_format = match parse(&source, NAME, syntax).map_err(compile_fault)? {
-            Stmt::Template(root) => content_format::detect(&root.children),
-            _ => ContentFormat::Text,
+        let parsed = parse(&source, NAME, syntax).map_err(compile_fault)?;
+        let statements = match &parsed {
+            Stmt::Template(root) => root.children.as_slice(),
+            _ => &[],
+        };
+        let content_format = content_format::detect(statements);
+        let rules = match content_format {
+            ContentFormat::Text => opaque::prove(statements),
+            ContentFormat::Parts => Err("contents are lists of parts"),
         };
         let knows_developer = source.contains("\"developer\"") || source.contains("'developer'");
-        Ok(Template { environment, source, content_format, knows_developer })
+        drop(parsed);
+        Ok(Template { environment, source, content_format, knows_developer, rules, secret })
     }
 
     /// `size_guess`: bytes that it will be, more or less.
