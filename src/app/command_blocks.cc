@@ -79,7 +79,7 @@ int run_blocks(std::span<const std::string> args) {
   std::string form = "tagged";
   std::string lora;
   std::string ids_text;
-  config::Format format = config::Format::kTable;
+  config::Format format = config::Format::kJson;  // what is asked here is for programs first
   static constexpr std::string_view kForms[] = {"tagged", "bare"};
 
   config::Flags flags("blocks", "token ids -> the block hashes that an engine computes");
@@ -98,7 +98,7 @@ int run_blocks(std::span<const std::string> args) {
   flags.choice("extra-keys", "how vLLM writes adapter, item and salt: tagged since 0.32, bare before", &form, kForms);
   flags.text("ids", "1,2,…", "token ids; - reads them from standard input", &ids_text);
   flags.required("ids").format(&format);
-  flags.example("warmpath blocks --scheme vllm-sha256-cbor --block-size 4 --seed 0 --ids 1,2,3,4,5,6,7,8 --format json",
+  flags.example("warmpath blocks --scheme vllm-sha256-cbor --block-size 4 --seed 0 --ids 1,2,3,4,5,6,7,8",
                 "two blocks");
   flags.note("sglang hashes take no seed, adapter or items.");
   if (const auto code = flags.read(args)) return *code;

@@ -22,8 +22,7 @@ std::string ids(int last) {
 }
 
 TEST(BlocksCommand, JsonIsAListOfDigests) {
-  const auto run = blocks(
-      {"--scheme", "vllm-sha256-cbor", "--block-size", "16", "--seed", "0", "--format", "json", "--ids", ids(35)});
+  const auto run = blocks({"--scheme", "vllm-sha256-cbor", "--block-size", "16", "--seed", "0", "--ids", ids(35)});
   EXPECT_EQ(run.code, 0) << run.err;
   EXPECT_EQ(run.out,
             "{\"blocks\":[\"202da172482d928bbc42ab25b0151e2b895f13f41002e27b2ceabcfae6d332ea\","
@@ -45,9 +44,10 @@ TEST(BlocksCommand, AdapterItemsAndSalt) {
 }
 
 TEST(BlocksCommand, TableNamesTheRest) {
-  const auto run = blocks({"--scheme", "sglang", "--block-size", "1", "--ids", "7"});
+  const auto run = blocks({"--scheme", "sglang", "--block-size", "1", "--ids", "7", "--format", "table"});
   EXPECT_THAT(run.out, HasSubstr("-1702009526849766914"));
-  EXPECT_THAT(blocks({"--seed", "0", "--ids", ids(20)}).out, HasSubstr("4 tokens at the end: no full block"));
+  EXPECT_THAT(blocks({"--seed", "0", "--ids", ids(20), "--format", "table"}).out,
+              HasSubstr("4 tokens at the end: no full block"));
 }
 
 TEST(BlocksCommand, BadInputIsExplained) {

@@ -111,13 +111,13 @@ Result<std::vector<std::string>> payloads_of(const std::vector<std::string>& tex
 
 int run_events_decode(std::span<const std::string> args) {
   std::vector<std::string> texts;
-  config::Format format = config::Format::kTable;
+  config::Format format = config::Format::kJson;  // what is asked here is for programs first
   config::Flags flags("events decode", "shows what a KV-event payload of vLLM or SGLang says");
   flags.list("hex", "BYTES",
              "one msgpack payload in hexadecimal, or several with white space between; - reads standard input", &texts);
   flags.required("hex").format(&format);
   flags.example(
-      "warmpath events decode --format json --hex "
+      "warmpath events decode --hex "
       "93cb41d954fc404000009181a474797065b0416c6c426c6f636b73436c656172656400",
       "one batch with a clear");
   flags.note(

@@ -23,7 +23,7 @@ constexpr const char* kJson =
 Outcome decode(const std::vector<std::string>& args) { return outcome_of(run_events_decode, args); }
 
 TEST(EventsDecodeCommand, JsonIsOneObjectAPayload) {
-  const auto one = decode({"--hex", kRemovedAndCleared, "--format", "json"});
+  const auto one = decode({"--hex", kRemovedAndCleared});
   EXPECT_EQ(one.code, 0) << one.err;
   EXPECT_EQ(one.out, std::string(kJson) + "\n");
   const auto two = decode({"--format", "json", "--hex", std::string(kRemovedAndCleared) + " \n" + kRemovedAndCleared});
@@ -31,7 +31,7 @@ TEST(EventsDecodeCommand, JsonIsOneObjectAPayload) {
 }
 
 TEST(EventsDecodeCommand, Table) {
-  const auto run = decode({"--hex", kRemovedAndCleared});
+  const auto run = decode({"--hex", kRemovedAndCleared, "--format", "table"});
   EXPECT_EQ(run.code, 0);
   EXPECT_THAT(run.out, HasSubstr("2 events"));
   EXPECT_THAT(run.out, HasSubstr("removed  1 block: 10457815825527152314, GPU, group 0"));
