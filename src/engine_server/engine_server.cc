@@ -384,6 +384,7 @@ void EngineServer::Impl::generate(const ExchangePtr& exchange, Job job, std::uin
       state.model_id = next_model_id++;
       state.index = static_cast<std::uint32_t>(choices.size());
       state.end = answer.end == OutputWriter::End::kStop ? FinishReason::kStop : FinishReason::kLength;
+      state.prompt = static_cast<std::uint32_t>(p);
       state.prompt_tokens = job.prompts[p].size();
       if (job.endpoint == api::Endpoint::kEmbeddings) state.vector = writer.vector(prompt, job.dimensions);
       engine::Request request;

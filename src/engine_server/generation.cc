@@ -157,13 +157,14 @@ std::string Generation::whole_body() {
 
 api::Usage Generation::usage() const {
   api::Usage usage;
-  std::uint64_t cached = 0;
+  // Of several prompts vLLM 0.32 tells what was cached of one: of the last, in a stream of whichever answered first.
+  const ChoiceState* told = &choices_.front();
   for (const ChoiceState& choice : choices_) {
     usage.prompt_tokens += choice.prompt_tokens;
     usage.completion_tokens += choice.output_tokens;
-    cached += choice.cached_tokens;
+    if (options_.stream ? choice.first_at < told->first_at : choice.prompt > told->prompt) told = &choice;
   }
-  if (options_.tell_cached) usage.cached_tokens = cached;
+  if (options_.tell_cached) usage.cached_tokens = told->cached_tokens;
   return usage;
 }
 

@@ -22,6 +22,7 @@ enum class Timing : std::uint8_t { kSilent, kTell };
 struct ChoiceState {
   std::uint64_t model_id = 0;
   std::uint32_t index = 0;
+  std::uint32_t prompt = 0;  // which of several it answers
   FinishReason end = FinishReason::kLength;
   std::uint64_t prompt_tokens = 0;
   std::uint64_t cached_tokens = 0;

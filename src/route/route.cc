@@ -51,17 +51,6 @@ bool adds_up(const Arrived& request) {
   return chain == request.chain.size() && guessed == request.guessed_chain.size();
 }
 
-// Whether two of several prompts have their first block in common: an engine may then find for the one what it has just
-// begun to compute for the other.
-bool begin_alike(const Arrived& request) {
-  std::vector<BlockKey> first;
-  for_each_part(request, [&](std::span<const BlockKey> chain, std::span<const BlockKey>, std::uint32_t) {
-    if (!chain.empty()) first.push_back(chain.front());
-  });
-  std::sort(first.begin(), first.end());
-  return std::adjacent_find(first.begin(), first.end()) != first.end();
-}
-
 // No more of a prompt's guess than the policy wants; 0: no cap.
 void cap_guesses(Arrived& request, std::uint32_t cap) {
   std::vector<BlockKey>& chain = request.guessed_chain;
@@ -81,13 +70,10 @@ void cap_guesses(Arrived& request, std::uint32_t cap) {
   chain.erase(to, chain.end());
 }
 
-// Router blocks of a prompt that an engine can reuse at most: it computes the last token and reuses whole blocks.
-std::uint32_t reusable_blocks(std::uint32_t prompt_tokens, std::uint32_t engine_block_tokens,
-                              std::uint32_t block_tokens) {
-  if (prompt_tokens == 0) return 0;
+// Router blocks that lie in whole blocks of the engine among the first `tokens`.
+std::uint32_t whole_blocks(std::uint64_t tokens, std::uint32_t engine_block_tokens, std::uint32_t block_tokens) {
   const std::uint32_t engine_block = engine_block_tokens != 0 ? engine_block_tokens : std::max(block_tokens, 1u);
-  const std::uint32_t tokens = (prompt_tokens - 1) / engine_block * engine_block;
-  return tokens / std::max(block_tokens, 1u);
+  return static_cast<std::uint32_t>(tokens / engine_block * engine_block / std::max(block_tokens, 1u));
 }
 
 }  // namespace
@@ -198,14 +184,26 @@ void Core::Impl::add_match(std::span<const BlockKey> chain, std::span<const Bloc
   const bool guesses = options.policy->guess_block_bytes() > 0 && !guessed.empty();
   for (schedule::Candidate& candidate : candidates) {
     const EngineId id = candidate.engine.id;
-    const std::uint32_t most = tokens ? reusable_blocks(*tokens, candidate.engine.block_tokens, options.block_tokens)
+    const std::uint32_t engine_block = candidate.engine.block_tokens;
+    const std::uint32_t most = tokens ? whole_blocks(*tokens == 0 ? 0 : *tokens - 1, engine_block, options.block_tokens)
                                       : std::numeric_limits<std::uint32_t>::max();
+    std::uint32_t on_gpu = 0;
     if (const index::MatchRow* row = match.find(id)) {
       for (std::size_t tier = 0; tier < blocks::kTierCount; ++tier) {
         candidate.matched_blocks[tier] += std::min(row->depth_blocks[tier], most);
       }
+      on_gpu = std::min(row->depth(blocks::Tier::kGpu), most);
     }
-    if (!chain.empty()) candidate.recent_blocks += std::min(recent.depth(id, chain, now), most);
+    if (!chain.empty()) {
+      std::uint32_t routed = std::min(recent.depth(id, chain, now), most);
+      // Of several prompts each is either known or promised: what counts is the sum of the larger, in whole engine
+      // blocks.
+      if (tokens) {
+        const std::uint64_t routed_tokens = std::uint64_t{routed} * options.block_tokens;
+        routed = std::max(on_gpu, whole_blocks(routed_tokens, engine_block, options.block_tokens));
+      }
+      candidate.recent_blocks += routed;
+    }
     if (guesses) candidate.approximate_blocks += approximate.depth(id, guessed);
   }
 }
@@ -236,10 +234,11 @@ void Core::Impl::forward(InFlight& flight, Instant now, std::vector<Effect>& out
   flight.engine = decision.engine;
   flight.tried.push_back(decision.engine);
   // A request just routed promises blocks that no event told of yet, and would hide that the events never tell of them.
+  // Of several prompts engines report what was cached of one (vLLM 0.32).
   const schedule::Candidate& chosen = candidates[decision.candidate];
   flight.predicted_exactly =
-      decision.exact && chosen.recent_blocks <= chosen.matched_blocks[static_cast<std::size_t>(blocks::Tier::kGpu)] &&
-      !begin_alike(flight.request);
+      decision.exact && request.parts.empty() &&
+      chosen.recent_blocks <= chosen.matched_blocks[static_cast<std::size_t>(blocks::Tier::kGpu)];
   flight.predicted_cached_tokens = decision.predicted_cached_tokens;
   books.forwarded(decision.engine, request.id, request.prompt_tokens,
                   request.prompt_tokens - decision.predicted_cached_tokens, now);

@@ -76,8 +76,9 @@ class Endpoints(Case):
             self.assertEqual(len(answer.json()["choices"]), 4)
             decision = gateway.finished(1)[0]
             self.assertEqual(decision["engine"], engines[1].url)
-            self.assertEqual(decision["predicted_cached_tokens"], decision["reported_cached_tokens"])
+            # Engines report what was cached of the last one alone.
             self.assertGreater(decision["predicted_cached_tokens"], 3 * 48)
+            self.assertLess(decision["reported_cached_tokens"], decision["predicted_cached_tokens"])
 
     def test_embeddings_follow_their_prompts(self):
         engines = [self.engine(), self.engine()]
