@@ -191,9 +191,7 @@ Parsing measure_parsing(const std::string& body, int runs) {
     return static_cast<double>(body.size()) * kRepeats / 1e3 / median(times);
   };
   Parsing out;
-  out.ours = rate([&] {
-    return api::parse_request(api::Endpoint::kChatCompletions, body).value().messages.size();
-  });
+  out.ours = rate([&] { return api::parse_request(api::Endpoint::kChatCompletions, body).value().messages.size(); });
   out.on_demand = rate([&] { return bench::read_on_demand(padded); });
   out.on_demand_unescaped = rate([&] { return bench::read_on_demand_unescaped(padded); });
   out.dom = rate([&] { return bench::read_dom(padded); });
@@ -202,7 +200,7 @@ Parsing measure_parsing(const std::string& body, int runs) {
 }
 
 struct Requests {
-  double render_ms = 0, render_alone_ms = 0;
+  double render_ms = 0;
   double warm_ms = 0, cold_ms = 0, append_ms = 0, turn_ratio_max = 0;
   std::uint32_t tokens = 0;
 };
@@ -251,15 +249,11 @@ void measure_chats(const Model& model, const std::string& text, int runs, Reques
   const auto request = api::parse_request(api::Endpoint::kChatCompletions, first).value();
   tokens::ChatInput chat;
   chat.messages = request.messages;
-  std::vector<double> rendered, alone;
+  std::vector<double> rendered;
   for (int run = 0; run < runs; ++run) {
     rendered.push_back(timed([&] { WP_CHECK(model.tokenizer->render_chat_text(chat).ok()); }));
-    alone.push_back(timed([&] { WP_CHECK(model.tokenizer->render_chat_by_template_alone(chat).ok()); }));
   }
   out.render_ms = median(rendered);
-  out.render_alone_ms = median(alone);
-  exact = exact && model.tokenizer->render_chat_text(chat).value().text ==
-                       model.tokenizer->render_chat_by_template_alone(chat).value();
 }
 
 void measure_append(const Model& model, const std::string& text, int runs, Requests& out) {
@@ -476,7 +470,6 @@ int main(int argc, char** argv) {
     w.key("file_bytes").value(static_cast<std::uint64_t>(model.file_bytes));
     w.key("loaded_bytes").value(static_cast<std::uint64_t>(model.loaded_bytes));
     w.key("render_cpu_ms").value(rounded(one.render_ms));
-    w.key("render_by_template_alone_cpu_ms").value(rounded(one.render_alone_ms));
     w.key("prompt_tokens").value(one.tokens).key("warm_100k_cpu_ms").value(rounded(one.warm_ms));
     w.key("cold_100k_cpu_ms").value(rounded(one.cold_ms)).key("append_1kb_cpu_ms").value(rounded(one.append_ms));
     w.key("turn_ratio_max").value(rounded(one.turn_ratio_max)).end();

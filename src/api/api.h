@@ -129,7 +129,8 @@ ErrorForm error_form_of(Endpoint endpoint);
 // {"error":{"message","type","param","code"}}, an empty param is null; Anthropic: {"type":"error","error":{"type",
 // "message"}}. Bytes that are not UTF-8 become '?'.
 std::string error_body(const Error& error, std::string_view param = {}, ErrorForm form = ErrorForm::kOpenAi);
-// As one SSE event; Responses number theirs: `events_before` went before it in the stream.
+// As one SSE event; Responses number theirs: at least `events_before` went
+// before it in the stream.
 std::string error_event(const Error& error, ErrorForm form = ErrorForm::kOpenAi, std::uint64_t events_before = 0);
 
 // ---- usage, both ways ----

@@ -119,6 +119,19 @@ TEST(Request, ReadsEmbeddings) {
     EXPECT_EQ(request->why_not_exact, kWhyNotEmbeddedChat) << body;
     EXPECT_TRUE(request->prompts.empty()) << body;
   }
+  // In whatever order the members come.
+  for (const char* input : {R"("input":[[1,2,3]])", R"("input":[1,2,3])", R"("input":"x")"}) {
+    request = embed(R"({"padding":"max_length",)" + std::string(input) + "}");
+    ASSERT_TRUE(request.ok()) << input << request.error().message;
+    EXPECT_EQ(request->prompts.size(), 1u) << input;
+    EXPECT_EQ(request->why_not_exact, kWhyNotPadding) << input;
+  }
+  for (const char* body : {R"({"messages":[{"role":"user","content":"a"}],"padding":"max_length"})",
+                           R"({"padding":"max_length","input":[{"role":"user","content":"a"}]})"}) {
+    request = embed(body);
+    ASSERT_TRUE(request.ok()) << body << request.error().message;
+    EXPECT_EQ(request->why_not_exact, kWhyNotEmbeddedChat) << body;
+  }
   for (const char* body : {R"({})", R"({"input":[]})", R"({"input":7})", R"({"input":["a",1]})", R"({"input":[-1]})",
                            R"({"input":"a","input":"b"})", R"({"input":null})"}) {
     request = embed(body);

@@ -150,7 +150,7 @@ class Parser {
         responses_.input = scan_.text_of(scan_.skip());
         return;
       case Field::kPadding:
-        if (scan_.string() != "do_not_pad") request_.why_not_exact = kWhyNotPadding;
+        if (scan_.string() != "do_not_pad" && request_.why_not_exact.empty()) request_.why_not_exact = kWhyNotPadding;
         return;
       case Field::kTokenIds: token_ids(); return;
       case Field::kSamplingParams: sampling_params(); return;
@@ -389,6 +389,7 @@ class Parser {
   // Embeddings of chats: one conversation or several, in `messages` or `input`. Pooling models render them in ways of
   // their own.
   void embedded_chat() {
+    embedded_chat_ = true;
     request_.why_not_exact = kWhyNotEmbeddedChat;
     request_.messages = scan_.text_of(scan_.skip());
   }
@@ -402,7 +403,7 @@ class Parser {
       return scan_.fail("expected a string, an array of token ids, or an array of those");
     }
     prompt_list();
-    if (!scan_.failed() && request_.prompts.empty() && request_.why_not_exact.empty()) scan_.fail("must not be empty");
+    if (!scan_.failed() && request_.prompts.empty() && !embedded_chat_) scan_.fail("must not be empty");
   }
 
   void token_ids() {
@@ -466,7 +467,7 @@ class Parser {
           ids.push_back(token());
         }
       });
-      if (request_.why_not_exact.empty()) request_.prompts.emplace_back(std::move(ids));
+      if (!embedded_chat_) request_.prompts.emplace_back(std::move(ids));
     } else {
       scan_.fail("expected a string, an array of token ids, or an array of those");
     }
@@ -512,10 +513,8 @@ class Parser {
         if (request_.messages == "[]") return missing("messages", "must hold at least one message that says something");
         break;
       case Endpoint::kEmbeddings:
-        if (request_.why_not_exact == kWhyNotEmbeddedChat) request_.prompts.clear();
-        if (request_.prompts.empty() && request_.why_not_exact != kWhyNotEmbeddedChat) {
-          return missing("input", kWantedPrompts);
-        }
+        if (embedded_chat_) request_.prompts.clear();
+        if (request_.prompts.empty() && !embedded_chat_) return missing("input", kWantedPrompts);
         break;
       case Endpoint::kGenerate:
         if (request_.prompts.empty()) return missing("token_ids", "required: an array of token ids");
@@ -542,6 +541,7 @@ class Parser {
   ErrorKind kind_ = ErrorKind::kInvalid;
   std::optional<std::uint32_t> max_tokens_, max_completion_tokens_;
   bool asked_generation_prompt_ = false;
+  bool embedded_chat_ = false;
 };
 
 }  // namespace

@@ -222,6 +222,7 @@ Result<EngineConfig> parse_engine(std::string_view text) {
       seen.push_back(key);
       const auto values = row->kind == Kind::kList ? split(value, '+') : std::vector<std::string_view>{value};
       for (const std::string_view one : values) {
+        if (faults.size() > kEngineFaultBytesMax) break;
         if (auto done = set_field(rule_of(*row), row->field(engine), one, {}); !done) {
           fault(std::string(key) + " " + done.error().message);
         }

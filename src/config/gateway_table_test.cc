@@ -222,6 +222,7 @@ TEST(ParseEngine, SaysWhichPartIsWrong) {
   std::string many = "http://a:1";
   for (int i = 0; i < 100'000; ++i) many += ",x";
   EXPECT_LT(message(many).size(), 4'096u);
+  EXPECT_LT(message("http://a:1,adapters=" + std::string(100'000, '+')).size(), 4'096u);
 }
 
 TEST(GatewayYaml, FilesThatCannotBeUsedAreFaultsLikeOthers) {

@@ -52,7 +52,6 @@ struct WtFacts {
   WtBytes inexact_because;
   WtBytes slow_because;
   WtBytes uncut_because;
-  WtBytes touched_because;
   const std::uint32_t* before;
   std::size_t before_size;
   const std::uint32_t* after;
@@ -73,7 +72,6 @@ std::int32_t wt_is_cut(std::uint32_t left, std::uint32_t right);
 std::int32_t wt_decode(const void* model, const std::uint32_t* ids, std::size_t size, std::int32_t skip_special,
                        WtText* out, WtText* error);
 std::int32_t wt_render(const void* model, const WtChat* chat, WtText* out, WtText* error);
-std::int32_t wt_render_by_template_alone(const void* model, const WtChat* chat, WtText* out, WtText* error);
 void wt_free_text(WtText text);
 void wt_free_ids(WtIds ids);
 }

@@ -88,8 +88,6 @@ class RustTokenizer final : public Tokenizer {
     encoder_.parts = encoder_.why_no_parts.empty();
     encoder_.before.assign(facts.before, facts.before + facts.before_size);
     encoder_.after.assign(facts.after, facts.after + facts.after_size);
-    template_.why_not_opaque = borrowed_text(facts.touched_because);
-    template_.opaque = template_.why_not_opaque.empty();
   }
   ~RustTokenizer() override { wt_close(model_); }
   RustTokenizer(const RustTokenizer&) = delete;
@@ -126,15 +124,8 @@ class RustTokenizer final : public Tokenizer {
     return take_text(text);
   }
 
-  Result<std::string> render_chat(const ChatInput& chat) const override {
-    return render_by(&wt_render, chat, take_text);
-  }
-  Result<RenderedText> render_chat_text(const ChatInput& chat) const override {
-    return render_by(&wt_render, chat, keep_text);
-  }
-  Result<std::string> render_chat_by_template_alone(const ChatInput& chat) const override {
-    return render_by(&wt_render_by_template_alone, chat, take_text);
-  }
+  Result<std::string> render_chat(const ChatInput& chat) const override { return render_by(chat, take_text); }
+  Result<RenderedText> render_chat_text(const ChatInput& chat) const override { return render_by(chat, keep_text); }
 
   Result<std::vector<TokenId>> encode_chat(const ChatInput& chat) const override {
     auto rendered = render_chat_text(chat);
@@ -147,7 +138,6 @@ class RustTokenizer final : public Tokenizer {
   std::vector<TokenId> end_ids() const override { return end_ids_; }
   const Exactness& exactness() const override { return exactness_; }
   const EncoderFacts& encoder_facts() const override { return encoder_; }
-  const TemplateFacts& template_facts() const override { return template_; }
   std::uint64_t given_up() const override { return wt_given_up(model_); }
 
  private:
@@ -162,8 +152,8 @@ class RustTokenizer final : public Tokenizer {
     return take_ids(ids);
   }
 
-  template <class Render, class Take>
-  auto render_by(Render* call, const ChatInput& chat, Take&& take) const -> Result<decltype(take(WtText{}))> {
+  template <class Take>
+  auto render_by(const ChatInput& chat, Take&& take) const -> Result<decltype(take(WtText{}))> {
     const WtChat input{.messages = present(chat.messages),
                        .tools = unless_empty(chat.tools),
                        .documents = unless_empty(chat.documents),
@@ -175,7 +165,7 @@ class RustTokenizer final : public Tokenizer {
     if (auto checked = check_utf8(chat); !checked) return checked.error();
     WtText text{};
     WtText error{};
-    if (auto status = call(model_, &input, &text, &error)) return take_error(status, error);
+    if (auto status = wt_render(model_, &input, &text, &error)) return take_error(status, error);
     return take(text);
   }
 
@@ -185,18 +175,12 @@ class RustTokenizer final : public Tokenizer {
   std::vector<TokenId> end_ids_;
   Exactness exactness_;
   EncoderFacts encoder_;
-  TemplateFacts template_;
 };
 
 }  // namespace
 
 const EncoderFacts& Tokenizer::encoder_facts() const {
   static const EncoderFacts unknown;
-  return unknown;
-}
-
-const TemplateFacts& Tokenizer::template_facts() const {
-  static const TemplateFacts unknown;
   return unknown;
 }
 

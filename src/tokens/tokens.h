@@ -55,13 +55,6 @@ struct EncoderFacts {
   std::vector<TokenId> before, after;
 };
 
-// How chats are rendered.
-struct TemplateFacts {
-  // Proven when loaded: the template handles contents as wholes, so a long one's middle need not go through it.
-  bool opaque = false;
-  std::string why_not_opaque = "not known";  // empty when opaque
-};
-
 // What a library made, passed on without a copy: freed with the last `owner`.
 struct TokenRun {
   std::shared_ptr<const void> owner;
@@ -111,11 +104,8 @@ class Tokenizer {
   // The prompt text as the engine's renderer would write it (vLLM 0.32's message shaping). kInvalid with the
   // template's own message when it refuses; kUnsupported when the model has no template.
   virtual Result<std::string> render_chat(const ChatInput& chat) const = 0;
-  // The same, not copied. Long contents do not go through the template where TemplateFacts::opaque: something short
-  // stands for them there.
+  // The same, not copied.
   virtual Result<RenderedText> render_chat_text(const ChatInput& chat) const;
-  // The same with every content going through the template: for comparing.
-  virtual Result<std::string> render_chat_by_template_alone(const ChatInput& chat) const { return render_chat(chat); }
   // render_chat, then encode without added special tokens: as vLLM does.
   virtual Result<std::vector<TokenId>> encode_chat(const ChatInput& chat) const = 0;
 
@@ -125,7 +115,6 @@ class Tokenizer {
   virtual std::vector<TokenId> end_ids() const = 0;
   virtual const Exactness& exactness() const = 0;
   virtual const EncoderFacts& encoder_facts() const;
-  virtual const TemplateFacts& template_facts() const;
   // Texts that the fast encoder gave up on so far; the reference encoded them.
   virtual std::uint64_t given_up() const { return 0; }
 };

@@ -1,6 +1,7 @@
 """Engines behind https: the authority that is named is trusted, others are not, and what is wrong is said."""
 
 import os
+import select
 import socket
 import ssl
 import subprocess
@@ -38,24 +39,16 @@ class TlsFront:
         try:
             with self.context.wrap_socket(plain, server_side=True) as client, \
                     socket.create_connection(self.engine) as engine:
-                back = threading.Thread(target=self._copy, args=(engine, client), daemon=True)
-                back.start()
-                self._copy(client, engine)
-                back.join()
+                # One thread: a TLS connection is not read and written at once by two.
+                while True:
+                    ready = [client] if client.pending() else select.select([client, engine], [], [])[0]
+                    for source in ready:
+                        data = source.recv(65536)
+                        if not data:
+                            return
+                        (engine if source is client else client).sendall(data)
         except (OSError, ssl.SSLError):
             plain.close()
-
-    @staticmethod
-    def _copy(source, target):
-        try:
-            while True:
-                data = source.recv(65536)
-                if not data:
-                    break
-                target.sendall(data)
-            target.shutdown(socket.SHUT_WR)
-        except (OSError, ssl.SSLError):
-            pass
 
     def close(self):
         self.listener.close()

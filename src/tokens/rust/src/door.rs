@@ -66,7 +66,6 @@ pub struct WtFacts {
     pub inexact_because: WtBytes,
     pub slow_because: WtBytes,
     pub uncut_because: WtBytes,
-    pub touched_because: WtBytes,
     pub before: *const u32,
     pub before_size: usize,
     pub after: *const u32,
@@ -179,7 +178,6 @@ pub unsafe extern "C" fn wt_facts(handle: *const c_void, out: *mut WtFacts) {
         inexact_because: borrowed(model.inexact_because()),
         slow_because: borrowed(model.slow_because()),
         uncut_because: borrowed(model.uncut_because()),
-        touched_because: borrowed(model.touched_because()),
         before: model.before().as_ptr(),
         before_size: model.before().len(),
         after: model.after().as_ptr(),
@@ -303,15 +301,18 @@ pub unsafe extern "C" fn wt_decode(
     })
 }
 
-unsafe fn render_with(
-    render: impl FnOnce(&Chat) -> Result<String, Fault>,
+/// # Safety
+/// `handle` came from `wt_open`; `out` is freed with `wt_free_text` when 0 comes back.
+#[no_mangle]
+pub unsafe extern "C" fn wt_render(
+    handle: *const c_void,
     chat: *const WtChat,
     out: *mut WtText,
     error: *mut WtText,
 ) -> i32 {
     guarded(error, || {
         let chat = &*chat;
-        let text = render(&Chat {
+        let text = model(handle).render(&Chat {
             messages: chat.messages.checked().unwrap_or_default(),
             tools: chat.tools.checked(),
             documents: chat.documents.checked(),
@@ -324,32 +325,6 @@ unsafe fn render_with(
         give_text(out, text);
         Ok(())
     })
-}
-
-/// # Safety
-/// `handle` came from `wt_open`; `out` is freed with `wt_free_text` when 0 comes back.
-#[no_mangle]
-pub unsafe extern "C" fn wt_render(
-    handle: *const c_void,
-    chat: *const WtChat,
-    out: *mut WtText,
-    error: *mut WtText,
-) -> i32 {
-    render_with(|chat| model(handle).render(chat), chat, out, error)
-}
-
-/// `wt_render` with every content going through the template: what tests and benchmarks compare with.
-///
-/// # Safety
-/// As `wt_render`.
-#[no_mangle]
-pub unsafe extern "C" fn wt_render_by_template_alone(
-    handle: *const c_void,
-    chat: *const WtChat,
-    out: *mut WtText,
-    error: *mut WtText,
-) -> i32 {
-    render_with(|chat| model(handle).render_by_template_alone(chat), chat, out, error)
 }
 
 /// # Safety

@@ -9,10 +9,8 @@ mod fast;
 mod json;
 mod json_text;
 mod model;
-mod opaque;
 mod python;
 mod shape;
-mod stand_ins;
 mod template;
 
 /// What went wrong, in the terms of the C door's statuses.

@@ -9,7 +9,6 @@ use serde_json::{Map, Value};
 use tokenizers::Tokenizer;
 
 use crate::fast::FastEncoder;
-use crate::stand_ins::StandIns;
 use crate::template::Template;
 use crate::{clock, cuts, exactness, python, shape, Chat, Fault, FaultKind, Files};
 
@@ -277,21 +276,6 @@ impl Model {
     }
 
     pub fn render(&self, chat: &Chat) -> Result<String, Fault> {
-        self.render_with(chat, true)
-    }
-
-    /// The same without stand-ins for long contents.
-    pub fn render_by_template_alone(&self, chat: &Chat) -> Result<String, Fault> {
-        self.render_with(chat, false)
-    }
-
-    /// Why long contents all go through the template; empty when something short stands for them (see `opaque`).
-    pub fn touched_because(&self) -> &str {
-        let templates = [&self.template, &self.tool_template];
-        templates.into_iter().flatten().find_map(|template| template.rules.as_ref().err()).copied().unwrap_or("")
-    }
-
-    fn render_with(&self, chat: &Chat, stand_ins: bool) -> Result<String, Fault> {
         if chat.continue_final_message && chat.add_generation_prompt {
             return Err(Fault::invalid(
                 "Cannot set both `continue_final_message` and `add_generation_prompt` to True.",
@@ -312,17 +296,6 @@ impl Model {
             let ending = tag_final_message(&mut messages, &template.source)?;
             let rendered = self.run(template, chat, &variables, &messages, chat.messages.len())?;
             return cut_at_tag(rendered, &ending);
-        }
-        if let (true, Ok(rules)) = (stand_ins, &template.rules) {
-            let taken = StandIns::take(&mut messages, rules, &template.secret);
-            if !taken.is_empty() {
-                // An error is told again by the rendering in full, whose words are the client's to see.
-                let rendered = self.run(template, chat, &variables, &messages, 0);
-                if let Some(whole) = rendered.ok().and_then(|text| taken.put_in(&text, &template.secret)) {
-                    return Ok(whole);
-                }
-                taken.give_back(&mut messages);
-            }
         }
         self.run(template, chat, &variables, &messages, chat.messages.len())
     }

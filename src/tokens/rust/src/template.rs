@@ -1,15 +1,11 @@
 //! Jinja templates as Hugging Face's `apply_chat_template` runs them, within bounds.
 
-use std::sync::Arc;
-
 use minijinja::machinery::{ast::Stmt, parse};
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, Value};
+use minijinja::value::Value;
 use minijinja::{AutoEscape, Environment, Error, ErrorKind};
 
 use crate::content_format::{self, ContentFormat};
-use crate::opaque::{self, Refusal, Rules};
-use crate::stand_ins::Secret;
 use crate::{json, python, Fault, FaultKind};
 
 /// Steps that one rendering may take, at about 30 ns each: a chat of 10,000 messages takes about a million.
@@ -24,9 +20,6 @@ pub struct Template {
     pub content_format: ContentFormat,
     /// Mentions "developer": else such messages are sent as system messages (vLLM 0.32).
     pub knows_developer: bool,
-    /// What long contents have to fulfil so that something short may be rendered in their place.
-    pub rules: Result<Rules, Refusal>,
-    pub secret: Arc<Secret>,
 }
 
 const NAME: &str = "chat template";
@@ -51,15 +44,7 @@ impl Template {
         environment.set_fuel(Some(FUEL_MAX));
         environment.set_debug(false);
         environment.set_unknown_method_callback(python::call_method);
-        let secret = Arc::new(Secret::new());
-        let known = secret.clone();
-        environment.add_filter("tojson", move |value: &Value, kwargs: Kwargs| {
-            let text = json::tojson(value, kwargs)?;
-            match text.as_str().is_some_and(|text| known.is_in(text)) {
-                true => Err(Error::new(ErrorKind::InvalidOperation, "tojson: a stand-in")),
-                false => Ok(text),
-            }
-        });
+        environment.add_filter("tojson", json::tojson);
         environment.add_filter("trim", python::trim);
         environment.add_test("iterable", python::is_iterable);
         environment.add_test("sequence", python::is_sequence);
@@ -74,13 +59,9 @@ impl Template {
             _ => &[],
         };
         let content_format = content_format::detect(statements);
-        let rules = match content_format {
-            ContentFormat::Text => opaque::prove(statements),
-            ContentFormat::Parts => Err("contents are lists of parts"),
-        };
         let knows_developer = source.contains("\"developer\"") || source.contains("'developer'");
         drop(parsed);
-        Ok(Template { environment, source, content_format, knows_developer, rules, secret })
+        Ok(Template { environment, source, content_format, knows_developer })
     }
 
     /// `size_guess`: bytes that it will be, more or less.
