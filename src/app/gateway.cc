@@ -72,6 +72,11 @@ class GatewayImpl final : public Gateway {
     index::SnapshotContent from;
     const std::string& path = config_.index.snapshot_path;
     if (!path.empty() && io::file_exists(path)) from = read_snapshot(path);
+    if (from.foreign) {
+      return Error{ErrorKind::kInvalid, "--index-snapshot: " + path +
+                                            " is no snapshot of an index and would be overwritten; name another " +
+                                            "path, or move that file away"};
+    }
     control_.post([this, from = std::make_shared<index::SnapshotContent>(std::move(from))] { copy_or_start(*from); });
     control_thread_ = std::thread([this] { control_.run(); });
     if (log_ != nullptr) {

@@ -73,6 +73,7 @@ class PoolRun final : public ingest::Sink, public SnapshotSource {
   void restored(std::string_view engine, const Result<std::uint64_t>& blocks) override;
 
   // SnapshotSource
+  bool snapshot_due() const override { return index_ != nullptr || !follows_events(); }
   std::optional<index::SnapshotPool> snapshot_pool() const override;
   const index::Index& snapshot_index() const override { return *index_; }
   ingest::Ingest& snapshot_ingest() override { return *ingest_; }

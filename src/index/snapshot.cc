@@ -15,6 +15,8 @@ constexpr std::size_t kHeadBytes = 32;
 constexpr std::size_t kNameBytesMax = 4'096;
 constexpr std::uint32_t kPoolsMax = 4'096;
 
+constexpr std::string_view kForeign = "it is no snapshot of an index";
+
 enum Kind : std::uint32_t { kPool = 1, kEngine = 2, kBlocks = 3, kEnd = 4 };
 
 std::uint64_t checksum(std::string_view bytes) { return XXH3_64bits(bytes.data(), bytes.size()); }
@@ -102,7 +104,10 @@ bool SnapshotReader::step() {
   if (!begun_) {
     if (left.size() < kMagicBytes) return false;
     ByteReader reader(left.substr(0, kMagicBytes));
-    if (reader.take(kMagic.size()) != kMagic) return stop("it is no snapshot of an index");
+    if (reader.take(kMagic.size()) != kMagic) {
+      content_.foreign = true;
+      return stop(kForeign);
+    }
     const auto version = reader.get<std::uint32_t>();
     content_.written_at_ms = reader.get<std::int64_t>();
     if (reader.get<std::uint64_t>() != checksum(left.substr(0, kMagicBytes - 8))) return stop("its first bytes differ");
@@ -208,6 +213,11 @@ void SnapshotReader::note(std::string_view why) {
 
 SnapshotContent SnapshotReader::finish() {
   if (engine_) refuse_engine("it ends amid an engine's blocks");
+  // Too short to have been judged.
+  if (!begun_ && !stopped_ && !kMagic.starts_with(std::string_view(pending_).substr(0, kMagic.size()))) {
+    content_.foreign = true;
+    note(kForeign);
+  }
   if (!content_.complete) note("it ends before its end");
   stopped_ = true;
   pending_ = {};

@@ -75,6 +75,7 @@ struct SnapshotContent {
   std::vector<Pool> pools;
   std::int64_t written_at_ms = 0;
   bool complete = false;              // up to its end
+  bool foreign = false;               // it begins with what is no snapshot: another's file
   std::uint32_t engines_refused = 0;  // not what was written; those behind a broken head are not counted
   std::string why;                    // of not being complete, or of what was refused first; empty: nothing was
 };

@@ -314,8 +314,11 @@ TEST(Snapshot, OtherPoolsAreTold) {
 
 TEST(Snapshot, OfAnotherVersionOrKind) {
   EXPECT_EQ(read("GIF89a, and more bytes than a head has").why, "it is no snapshot of an index");
+  EXPECT_TRUE(read("GIF89a, and more bytes than a head has").foreign);
+  EXPECT_TRUE(read("GIF").foreign) << "too short for a head";
   std::string bytes = SnapshotWriter().begin(1);
   EXPECT_FALSE(read(bytes).complete);
+  for (std::size_t cut = 0; cut <= bytes.size(); ++cut) EXPECT_FALSE(read(bytes.substr(0, cut)).foreign) << cut;
   EXPECT_EQ(read("").why, "it ends before its end");
   SnapshotReader reader(10);
   EXPECT_FALSE(reader.feed(small_snapshot(some())));
