@@ -67,7 +67,7 @@ void SnapshotMaker::add_engine(const std::string& name, std::string& out) {
   for (int tries = 0; tries < kCopyTries; ++tries) {
     auto held = on_control(control_, [&] { return pool.snapshot_ingest().hold(name); });
     if (!held) break;
-    auto blocks = pool.snapshot_index().copy(held->engine);
+    auto blocks = pool.snapshot_index().copy(held->engine, held->point);
     on_control(control_, [&] {
       pool.snapshot_ingest().release(name);
       return true;

@@ -334,7 +334,47 @@ TEST(Snapshot, WhatIsParkedIsNotCopied) {
   ASSERT_TRUE(copy);
   EXPECT_FALSE(copy->whole);
   EXPECT_EQ(copy->blocks, 3u);
-  EXPECT_EQ(index.copy(EngineId(9))->parts.size(), 0u);
+}
+
+// A mark is of one moment: blocks of another are not copied with it.
+TEST(Snapshot, OfAnotherMomentThanItsMark) {
+  Index index({.space = space()});
+  EXPECT_FALSE(index.copy_point(kEngine));
+  EXPECT_FALSE(index.copy(kEngine)) << "not known";
+  index.set_state(kEngine, blocks::PublisherState::kExact);
+  const auto nothing = index.copy_point(kEngine);
+  ASSERT_TRUE(nothing);
+  EXPECT_TRUE(index.copy(kEngine, *nothing)->whole);
+  const blocks::KvEvent event = stored(1, 3, 16);
+  index.apply(kEngine, {&event, 1});
+  EXPECT_FALSE(index.copy(kEngine, *nothing));
+  const auto three = index.copy_point(kEngine);
+  ASSERT_TRUE(three);
+  EXPECT_EQ(index.copy(kEngine, *three)->blocks, 3u);
+  const blocks::KvEvent more = stored(10, 2, 16, 3);
+  index.apply(kEngine, {&more, 1});
+  EXPECT_FALSE(index.copy(kEngine, *three));
+  const auto five = index.copy_point(kEngine);
+  index.forget(kEngine);
+  index.set_state(kEngine, blocks::PublisherState::kLost);
+  EXPECT_FALSE(index.copy(kEngine, *five)) << "gone: an empty copy would say that it holds nothing";
+}
+
+// The cap may take blocks of an engine without any event of its own.
+TEST(Snapshot, WhatWasEvictedSinceItsMarkIsSaid) {
+  Index index({.space = space(), .bytes_max = 200'000});
+  const blocks::KvEvent event = stored(1, 20, 16);
+  index.apply(kEngine, {&event, 1});
+  const auto point = index.copy_point(kEngine);
+  ASSERT_TRUE(index.copy(kEngine, *point)->whole);
+  for (std::uint64_t i = 1; index.blocks_evicted(kEngine) == 0; ++i) {
+    ASSERT_LT(i, 10'000u);
+    const blocks::KvEvent other = stored(i * 1'000, 20, 16);
+    index.apply(EngineId(1), {&other, 1});
+  }
+  const auto copy = index.copy(kEngine, *point);
+  ASSERT_TRUE(copy);
+  EXPECT_FALSE(copy->whole);
 }
 
 }  // namespace

@@ -139,6 +139,7 @@ class Ingest {
   struct Held {
     EngineId engine;
     index::SnapshotEngine standing;
+    index::CopyPoint point;  // of the blocks that `standing` speaks of
   };
   std::optional<Held> hold(std::string_view name);
   void release(std::string_view name);
