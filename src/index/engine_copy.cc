@@ -138,6 +138,10 @@ Tally ChainView::tally(std::size_t i, std::size_t& exception) const {
       ++exception;
     }
   }
+  // A doubt is about a reference: without one it would keep what nobody holds.
+  for (std::size_t tier = 0; tier < blocks::kTierCount; ++tier) {
+    if (tally.refs[tier] == 0) tally.doubtful &= static_cast<std::uint8_t>(~(1u << tier));
+  }
   return tally;
 }
 

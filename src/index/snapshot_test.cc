@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include "index/byte_codec.h"
+#include "index/engine_copy.h"
 #include "index/index.h"
 
 namespace warmpath::index {
@@ -280,6 +281,16 @@ TEST(Snapshot, CyclesDoublesAndHugeCountsAreRefused) {
   ASSERT_TRUE(cycle.ok());
   EXPECT_FALSE(cycle->whole);
   EXPECT_TRUE(index.held(kEngine).empty());
+}
+
+TEST(Snapshot, DoubtsWithoutAReferenceAreNotTaken) {
+  std::string counts;
+  for (const std::uint32_t number : {2u, 0u, 5u, 0u}) put(counts, number);
+  const ChainView view{.count = 3, .tallies = "\x39\x38\x3F", .counts = counts};
+  std::size_t exception = 0;
+  EXPECT_EQ(view.tally(0, exception).doubtful, 1);
+  EXPECT_EQ(view.tally(1, exception).doubtful, 0);
+  EXPECT_EQ(view.tally(2, exception).doubtful, 2) << "the exact counts decide";
 }
 
 TEST(Snapshot, AnEngineThatHoldsBlocksIsNotOverwritten) {
