@@ -61,7 +61,7 @@ void SnapshotMaker::add_engine(const std::string& name, std::string& out) {
   SnapshotSource& pool = *pools_[pool_];
   // What was read of it at start is written again as it was, until the engine itself says what became of it.
   if (const auto as_read = on_control(control_, [&] { return pool.snapshot_ingest().as_restored(name); })) {
-    writer_.engine(*as_read, out);
+    if (!writer_.engine(*as_read, out)) ++engines_skipped_;
     return;
   }
   for (int tries = 0; tries < kCopyTries; ++tries) {
@@ -79,7 +79,7 @@ void SnapshotMaker::add_engine(const std::string& name, std::string& out) {
     if (!blocks->whole && engine.mark.trust == blocks::PublisherState::kExact) {
       engine.mark.trust = blocks::PublisherState::kPartial;
     }
-    writer_.engine(engine, out);
+    if (!writer_.engine(engine, out)) break;
     return;
   }
   ++engines_skipped_;
@@ -153,8 +153,8 @@ Scribe::Scribe(io::Loop& control, std::vector<SnapshotSource*> pools, const conf
       age_(registry.gauge("warmpath_index_snapshot_age_seconds",
                           "Since the index was written down last; -1: never, or no file is configured.")),
       skipped_(registry.gauge("warmpath_index_snapshot_engines_skipped",
-                              "Engines left out of the snapshot written last: nothing heard yet, amid a hole, gone, or "
-                              "their events came too fast to be held.")),
+                              "Engines left out of the snapshot written last: nothing heard yet, amid a hole, gone, a "
+                              "block too large, or their events came too fast to be held.")),
       failures_(registry.counter("warmpath_index_snapshot_failures_total",
                                  "Snapshots that could not be written: disk full, folder not writable.")),
       thread_([queue = queue_] { work(*queue); }) {

@@ -146,6 +146,7 @@ std::optional<EngineBlocks> Index::copy(EngineId engine, const CopyPoint& point)
     out.whole =
         out.whole && at != impl_->commons.roster.engines.end() && at->second.blocks_evicted == point.blocks_evicted;
   }
+  out.whole = out.whole && copier->whole();
   for (GroupCopy& group : copier->take()) {
     out.blocks += group.blocks.size();
     encode_group(std::move(group), out.parts);

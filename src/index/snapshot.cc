@@ -2,6 +2,7 @@
 
 #include <xxhash.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "index/byte_codec.h"
@@ -62,7 +63,9 @@ std::string SnapshotWriter::pool(const SnapshotPool& pool) {
   return out;
 }
 
-void SnapshotWriter::engine(const SnapshotEngine& engine, std::string& out) {
+bool SnapshotWriter::engine(const SnapshotEngine& engine, std::string& out) {
+  const auto too_large = [](const std::string& part) { return part.size() > kSectionBytesMax; };
+  if (engine.name.size() > kNameBytesMax || std::ranges::any_of(engine.parts, too_large)) return false;
   std::string payload;
   put_text(payload, engine.name);
   put(payload, engine.mark.seq.value());
@@ -76,6 +79,7 @@ void SnapshotWriter::engine(const SnapshotEngine& engine, std::string& out) {
   section(kEngine, payload, out);
   for (const std::string& part : engine.parts) section(kBlocks, part, out);
   ++engines_;
+  return true;
 }
 
 std::string SnapshotWriter::end() {

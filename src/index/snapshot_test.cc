@@ -75,7 +75,9 @@ std::string small_snapshot(const std::vector<std::unique_ptr<Index>>& indexes) {
   std::string bytes = writer.begin(1'234);
   bytes +=
       writer.pool({.name = "a", .secret = 7, .tokenizer = 3, .block_tokens = kBlock, .key_probe = key_probe(space())});
-  for (std::size_t i = 0; i < indexes.size(); ++i) writer.engine(engine_of(*indexes[i], std::to_string(i)), bytes);
+  for (std::size_t i = 0; i < indexes.size(); ++i) {
+    EXPECT_TRUE(writer.engine(engine_of(*indexes[i], std::to_string(i)), bytes));
+  }
   return bytes + writer.end();
 }
 
@@ -345,6 +347,43 @@ TEST(Snapshot, WhatIsParkedIsNotCopied) {
   ASSERT_TRUE(copy);
   EXPECT_FALSE(copy->whole);
   EXPECT_EQ(copy->blocks, 3u);
+}
+
+// One engine's odd events cost that engine, not those behind it.
+TEST(Snapshot, WhatNoReaderTakesIsNotWritten) {
+  SnapshotWriter writer;
+  std::string bytes = writer.begin(1);
+  bytes += writer.pool({.name = "a", .block_tokens = kBlock});
+  SnapshotEngine large{.name = "large", .parts = {std::string(kSectionBytesMax + 1, 'x')}};
+  EXPECT_FALSE(writer.engine(large, bytes));
+  EXPECT_FALSE(writer.engine({.name = std::string(5'000, 'n')}, bytes));
+  large.parts[0].resize(kSectionBytesMax);
+  EXPECT_TRUE(writer.engine(large, bytes));
+  EXPECT_TRUE(writer.engine({.name = "behind"}, bytes));
+  const SnapshotContent content = read(bytes + writer.end());
+  EXPECT_TRUE(content.complete);
+  EXPECT_EQ(content.why, "");
+  ASSERT_EQ(content.pools.at(0).engines.size(), 2u);
+  EXPECT_EQ(content.pools[0].engines[1].name, "behind");
+}
+
+TEST(Snapshot, ABlockThatNoReaderTakesIsLeftOut) {
+  Index index({.space = space()});
+  auto odd = std::get<blocks::BlockStored>(stored(10, 2, 8));
+  odd.token_ids.resize(12);
+  odd.block_hashes.resize(1);
+  odd.block_size = 12;
+  odd.extra_keys = {{blocks::ExtraItem{std::string(70'000, 'i'), 3}}};
+  const std::vector<blocks::KvEvent> events{stored(1, 3, 12), odd, stored(20, 2, 12, 10)};
+  index.apply(kEngine, events);
+  ASSERT_EQ(index.held(kEngine).size(), 6u);
+  const auto copy = index.copy(kEngine);
+  ASSERT_TRUE(copy);
+  EXPECT_FALSE(copy->whole);
+  Index again({.space = space()});
+  const auto adopted = again.adopt(kEngine, copy->parts);
+  ASSERT_TRUE(adopted.ok());
+  EXPECT_EQ(adopted->blocks, 3u);
 }
 
 // A mark is of one moment: blocks of another are not copied with it.
