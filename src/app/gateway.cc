@@ -140,18 +140,18 @@ class GatewayImpl final : public Gateway {
 
   index::SnapshotContent read_snapshot(const std::string& path) {
     index::SnapshotContent content = read_snapshot_file(path);
+    if (!content.why.empty()) {
+      registry_
+          .counter("warmpath_index_snapshot_torn_total",
+                   "Snapshot files read at start that were not whole: what was whole in them was used.")
+          .add();
+    }
     tell_snapshot(path, content);
     if (content.written_at_ms != 0) scribe_->restored_from(content.written_at_ms);
     return content;
   }
 
   void tell_snapshot(std::string_view from, const index::SnapshotContent& content) {
-    if (!content.why.empty()) {
-      registry_
-          .counter("warmpath_index_snapshot_torn_total",
-                   "Snapshots read at start that were not whole: what was whole in them was used.")
-          .add();
-    }
     if (log_ == nullptr) return;
     log_->line(content.why.empty() ? config::LogLevel::kInfo : config::LogLevel::kWarning, "snapshot_read",
                {{"from", from},

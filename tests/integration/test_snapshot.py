@@ -185,6 +185,7 @@ class Snapshot(Case):
         gateway = self.gateway([engine], "--copy-index-from", "http://" + admin, "--copy-index-timeout", "5s")
         line = gateway.wait_event("snapshot_read")
         self.assertEqual((line["level"], line["engines"]), ("warning", 0), line)
+        self.assertNotIn("warmpath_index_snapshot_torn_total", gateway.metrics())
         self.assert_error(request(gateway.admin, "GET", "/index/snapshot"), 403, "--share-index")
         self.assertEqual(chat(gateway.address, "hello").status, 200)
 
