@@ -163,23 +163,26 @@ class GatewayImpl final : public Gateway {
   // A live peer knows more than a file that was written before we ended. On the control thread.
   void copy_or_start(index::SnapshotContent& from_file) {
     const auto peer = http::parse_url(config_.index.copy_from);
-    if (config_.index.copy_from.empty() || !peer.ok()) return start_pools(from_file);
+    if (config_.index.copy_from.empty() || !peer.ok()) return start_pools({&from_file});
     auto file = std::make_shared<index::SnapshotContent>(std::move(from_file));
     peer_copy_ = std::make_unique<PeerCopy>(control_, *peer, config_.index.copy_timeout,
                                             [this, file](index::SnapshotContent copied) {
                                               peer_copy_.reset();
                                               tell_snapshot(config_.index.copy_from, copied);
-                                              start_pools(engines_in(copied) == 0 ? *file : copied);
+                                              start_pools({&copied, file.get()});
                                             });
   }
 
-  void start_pools(index::SnapshotContent& content) {
+  // The best first. A pool takes the first that has engines of it and that it can use.
+  void start_pools(const std::vector<index::SnapshotContent*>& contents) {
     for (auto& pool : pools_) {
-      std::optional<index::SnapshotContent::Pool> restored;
-      for (auto& known : content.pools) {
-        if (known.pool.name == pool->name()) restored = std::move(known);
+      std::vector<index::SnapshotContent::Pool> known;
+      for (index::SnapshotContent* content : contents) {
+        for (auto& one : content->pools) {
+          if (one.pool.name == pool->name() && !one.engines.empty()) known.push_back(std::move(one));
+        }
       }
-      pool->start(std::move(restored));
+      pool->start(std::move(known));
     }
     scribe_->start();
   }

@@ -177,6 +177,17 @@ class Snapshot(Case):
         poll("its own news", lambda: request(second.admin, "GET", "/ready").status == 200 and
              sum(e["blocks_held"] for e in second.engines()) >= sum(t // BLOCK for t in used) + tokens // BLOCK)
 
+    def test_where_the_peers_pool_is_of_no_use_the_file_is_taken(self):
+        gateway, prompts, used = self.warm()
+        self.wait_written()
+        gateway.kill()
+        peer = self.gateway(self.engines, "--block-tokens", "32", "--share-index", "true", ready=False)
+        poll("followed", lambda: [e["publisher"] for e in peer.engines()] == ["partial", "partial"])
+        second = self.again("1h", "--copy-index-from", "http://" + peer.admin)
+        self.assertIn("blocks of 32 tokens", second.wait_event("snapshot_refused")["why"])
+        self.assertGreater(self.restored(second), 0)
+        self.assert_warm(second, prompts, used)
+
     def test_a_peer_that_is_not_there_costs_no_start(self):
         engine = self.engine()
         gone = self.gateway([engine])
