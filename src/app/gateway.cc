@@ -72,6 +72,11 @@ class GatewayImpl final : public Gateway {
     index::SnapshotContent from;
     const std::string& path = config_.index.snapshot_path;
     if (!path.empty() && io::file_exists(path)) from = read_snapshot(path);
+    if (from.foreign) {
+      return Error{ErrorKind::kInvalid, "--index-snapshot: " + path +
+                                            " is no snapshot of an index and would be overwritten; name another " +
+                                            "path, or move that file away"};
+    }
     control_.post([this, from = std::make_shared<index::SnapshotContent>(std::move(from))] { copy_or_start(*from); });
     control_thread_ = std::thread([this] { control_.run(); });
     if (log_ != nullptr) {
@@ -135,18 +140,18 @@ class GatewayImpl final : public Gateway {
 
   index::SnapshotContent read_snapshot(const std::string& path) {
     index::SnapshotContent content = read_snapshot_file(path);
+    if (!content.why.empty()) {
+      registry_
+          .counter("warmpath_index_snapshot_torn_total",
+                   "Snapshot files read at start that were not whole: what was whole in them was used.")
+          .add();
+    }
     tell_snapshot(path, content);
     if (content.written_at_ms != 0) scribe_->restored_from(content.written_at_ms);
     return content;
   }
 
   void tell_snapshot(std::string_view from, const index::SnapshotContent& content) {
-    if (!content.why.empty()) {
-      registry_
-          .counter("warmpath_index_snapshot_torn_total",
-                   "Snapshots read at start that were not whole: what was whole in them was used.")
-          .add();
-    }
     if (log_ == nullptr) return;
     log_->line(content.why.empty() ? config::LogLevel::kInfo : config::LogLevel::kWarning, "snapshot_read",
                {{"from", from},
@@ -158,23 +163,26 @@ class GatewayImpl final : public Gateway {
   // A live peer knows more than a file that was written before we ended. On the control thread.
   void copy_or_start(index::SnapshotContent& from_file) {
     const auto peer = http::parse_url(config_.index.copy_from);
-    if (config_.index.copy_from.empty() || !peer.ok()) return start_pools(from_file);
+    if (config_.index.copy_from.empty() || !peer.ok()) return start_pools({&from_file});
     auto file = std::make_shared<index::SnapshotContent>(std::move(from_file));
     peer_copy_ = std::make_unique<PeerCopy>(control_, *peer, config_.index.copy_timeout,
                                             [this, file](index::SnapshotContent copied) {
                                               peer_copy_.reset();
                                               tell_snapshot(config_.index.copy_from, copied);
-                                              start_pools(engines_in(copied) == 0 ? *file : copied);
+                                              start_pools({&copied, file.get()});
                                             });
   }
 
-  void start_pools(index::SnapshotContent& content) {
+  // The best first. A pool takes the first that has engines of it and that it can use.
+  void start_pools(const std::vector<index::SnapshotContent*>& contents) {
     for (auto& pool : pools_) {
-      std::optional<index::SnapshotContent::Pool> restored;
-      for (auto& known : content.pools) {
-        if (known.pool.name == pool->name()) restored = std::move(known);
+      std::vector<index::SnapshotContent::Pool> known;
+      for (index::SnapshotContent* content : contents) {
+        for (auto& one : content->pools) {
+          if (one.pool.name == pool->name() && !one.engines.empty()) known.push_back(std::move(one));
+        }
       }
-      pool->start(std::move(restored));
+      pool->start(std::move(known));
     }
     scribe_->start();
   }

@@ -100,8 +100,8 @@ Result<void> PoolRun::load_engines() {
   return {};
 }
 
-void PoolRun::start(std::optional<index::SnapshotContent::Pool> restored) {
-  restored_ = std::move(restored);
+void PoolRun::start(std::vector<index::SnapshotContent::Pool> known) {
+  known_ = std::move(known);
   if (config_.block_tokens != 0 || !follows_events()) {
     return start_with(config_.block_tokens != 0 ? config_.block_tokens : kBlockTokensDefault);
   }
@@ -119,16 +119,8 @@ void PoolRun::start_with(std::uint32_t block_tokens) {
   options.pool = name_;
   options.seed = random_bits();
   options.follow_events = follows_events();
-  if (options.follow_events && restored_) {
-    if (const std::string why_not = take_seed(block_tokens); !why_not.empty()) {
-      restored_.reset();
-      if (log_ != nullptr) {
-        log_->warn("snapshot_refused", {{"pool", std::string_view(name_)},
-                                        {"why", std::string_view(why_not)},
-                                        {"then", std::string_view("the pool begins with an empty map")}});
-      }
-    }
-  }
+  if (options.follow_events) choose_restored(block_tokens);
+  known_.clear();
   if (options.follow_events) index_ = std::make_unique<index::Index>(index::IndexOptions{.space = space(block_tokens)});
   ingest_ = std::make_unique<ingest::Ingest>(control_, options, index_.get(), *this, registry_);
   start_brain(block_tokens);
@@ -145,9 +137,25 @@ bool PoolRun::follows_events() const {
   return ids && policy_->needs() == schedule::Needs::kExact;
 }
 
+void PoolRun::choose_restored(std::uint32_t block_tokens) {
+  for (index::SnapshotContent::Pool& known : known_) {
+    const std::string why_not = take_seed(known.pool, block_tokens);
+    if (why_not.empty()) {
+      restored_ = std::move(known);
+      return;
+    }
+    if (log_ == nullptr) continue;
+    const bool last = &known == &known_.back();
+    log_->warn(
+        "snapshot_refused",
+        {{"pool", std::string_view(name_)},
+         {"why", std::string_view(why_not)},
+         {"then", std::string_view(last ? "the pool begins with an empty map" : "the next one known is tried")}});
+  }
+}
+
 // Keys in a snapshot are met again only by the seed that made them. Why they cannot be, or empty.
-std::string PoolRun::take_seed(std::uint32_t block_tokens) {
-  const index::SnapshotPool& from = restored_->pool;
+std::string PoolRun::take_seed(const index::SnapshotPool& from, std::uint32_t block_tokens) {
   if (from.tokenizer != tokenizer_print_) return "it was written with another tokenizer";
   if (from.block_tokens != block_tokens) {
     return "it was written with blocks of " + std::to_string(from.block_tokens) + " tokens, there are now " +

@@ -29,8 +29,9 @@ class PoolRun final : public ingest::Sink, public SnapshotSource {
   ~PoolRun() override;
 
   proxy::Pool& pool() { return *pool_; }
-  // `restored`: what an earlier life or a peer knew of the pool of this name; looked at before it is used.
-  void start(std::optional<index::SnapshotContent::Pool> restored);
+  // `known`: what a peer or an earlier life knew of the pool of this name, the best first; the first that can be used
+  // is.
+  void start(std::vector<index::SnapshotContent::Pool> known);
   admin::PoolReport report(std::size_t decisions_max) const;
   void refresh_metrics();
   const std::string& name() const { return name_; }
@@ -48,7 +49,8 @@ class PoolRun final : public ingest::Sink, public SnapshotSource {
   // After the survey of block sizes, where one is needed.
   void start_with(std::uint32_t block_tokens);
   void start_brain(std::uint32_t block_tokens);
-  std::string take_seed(std::uint32_t block_tokens);
+  std::string take_seed(const index::SnapshotPool& from, std::uint32_t block_tokens);
+  void choose_restored(std::uint32_t block_tokens);
   bool follows_events() const;
   std::string why_no_index() const;
   std::string encoder_in_words() const;
@@ -73,6 +75,7 @@ class PoolRun final : public ingest::Sink, public SnapshotSource {
   void restored(std::string_view engine, const Result<std::uint64_t>& blocks) override;
 
   // SnapshotSource
+  bool snapshot_due() const override { return index_ != nullptr || !follows_events(); }
   std::optional<index::SnapshotPool> snapshot_pool() const override;
   const index::Index& snapshot_index() const override { return *index_; }
   ingest::Ingest& snapshot_ingest() override { return *ingest_; }
@@ -91,7 +94,8 @@ class PoolRun final : public ingest::Sink, public SnapshotSource {
   Instant asks_failed_told_at_;
   std::vector<ingest::EngineAddress> engines_;
   std::uint64_t secret_ = 0;
-  std::uint64_t tokenizer_print_ = 0;  // of the tokenizer's files; 0: none
+  std::uint64_t tokenizer_print_ = 0;                // of the tokenizer's files; 0: none
+  std::vector<index::SnapshotContent::Pool> known_;  // before the start
   std::optional<index::SnapshotContent::Pool> restored_;
   std::uint64_t blocks_restored_ = 0;
   std::unique_ptr<index::Index> index_;

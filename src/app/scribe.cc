@@ -47,7 +47,11 @@ std::string SnapshotMaker::begin_pool() {
   name_ = 0;
   const auto pool = on_control(control_, [&] {
     auto about = pools_[pool_]->snapshot_pool();
-    if (about) names_ = pools_[pool_]->snapshot_ingest().followed();
+    if (!about) return about;
+    ingest::Ingest& ingest = pools_[pool_]->snapshot_ingest();
+    names_ = ingest.followed();
+    const std::vector<std::string> awaited = ingest.awaited();
+    names_.insert(names_.end(), awaited.begin(), awaited.end());
     return about;
   });
   return pool ? writer_.pool(*pool) : std::string();
@@ -55,10 +59,15 @@ std::string SnapshotMaker::begin_pool() {
 
 void SnapshotMaker::add_engine(const std::string& name, std::string& out) {
   SnapshotSource& pool = *pools_[pool_];
+  // What was read of it at start is written again as it was, until the engine itself says what became of it.
+  if (const auto as_read = on_control(control_, [&] { return pool.snapshot_ingest().as_restored(name); })) {
+    if (!writer_.engine(*as_read, out)) ++engines_skipped_;
+    return;
+  }
   for (int tries = 0; tries < kCopyTries; ++tries) {
     auto held = on_control(control_, [&] { return pool.snapshot_ingest().hold(name); });
-    if (!held) return;
-    auto blocks = pool.snapshot_index().copy(held->engine);
+    if (!held) break;
+    auto blocks = pool.snapshot_index().copy(held->engine, held->point);
     on_control(control_, [&] {
       pool.snapshot_ingest().release(name);
       return true;
@@ -70,7 +79,7 @@ void SnapshotMaker::add_engine(const std::string& name, std::string& out) {
     if (!blocks->whole && engine.mark.trust == blocks::PublisherState::kExact) {
       engine.mark.trust = blocks::PublisherState::kPartial;
     }
-    writer_.engine(engine, out);
+    if (!writer_.engine(engine, out)) break;
     return;
   }
   ++engines_skipped_;
@@ -144,7 +153,8 @@ Scribe::Scribe(io::Loop& control, std::vector<SnapshotSource*> pools, const conf
       age_(registry.gauge("warmpath_index_snapshot_age_seconds",
                           "Since the index was written down last; -1: never, or no file is configured.")),
       skipped_(registry.gauge("warmpath_index_snapshot_engines_skipped",
-                              "Engines left out of the snapshot written last: their events came too fast to be held.")),
+                              "Engines left out of the snapshot written last: nothing heard yet, amid a hole, gone, a "
+                              "block too large, or their events came too fast to be held.")),
       failures_(registry.counter("warmpath_index_snapshot_failures_total",
                                  "Snapshots that could not be written: disk full, folder not writable.")),
       thread_([queue = queue_] { work(*queue); }) {
@@ -176,6 +186,8 @@ void Scribe::arm() {
 void Scribe::write(std::function<void()> done) {
   if (config_.snapshot_path.empty()) return done();
   timer_.cancel();
+  // An emptier file would take the place of a good one.
+  if (!due()) return control_.post(std::move(done));
   queue_->push([this, done = std::move(done)] {
     auto written = std::make_shared<Written>(write_file());
     control_.post([this, written, done] {
@@ -183,6 +195,10 @@ void Scribe::write(std::function<void()> done) {
       done();
     });
   });
+}
+
+bool Scribe::due() const {
+  return std::ranges::all_of(pools_, [](const SnapshotSource* pool) { return pool->snapshot_due(); });
 }
 
 Scribe::Written Scribe::write_file() {

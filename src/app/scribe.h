@@ -24,6 +24,8 @@ namespace warmpath::app {
 class SnapshotSource {
  public:
   virtual ~SnapshotSource() = default;
+  // False: it will keep an index and has none yet. What an earlier life wrote down of it is all there is.
+  virtual bool snapshot_due() const = 0;
   // nullopt: the pool keeps no index (yet).
   virtual std::optional<index::SnapshotPool> snapshot_pool() const = 0;
   virtual const index::Index& snapshot_index() const = 0;
@@ -68,7 +70,7 @@ class Scribe {
   void end();    // what is under way is given up, nothing more begins
   void start();  // writes every config.snapshot_every, where there is a path
   void stop_timer();
-  // Now; `done` on the control thread, whatever came of it.
+  // Now; `done` on the control thread, whatever came of it. While a pool has no index yet the file stays as it is.
   void write(std::function<void()> done);
   void restored_from(std::int64_t written_at_ms);  // the age of what there is, until something is written
   void refresh_metrics();
@@ -91,6 +93,7 @@ class Scribe {
     bool ended();
   };
   static void work(Queue& queue);
+  bool due() const;
   Written write_file();
   void wrote(const Written& written);
   void arm();

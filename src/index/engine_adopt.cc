@@ -73,8 +73,8 @@ bool EngineMap::Copier::step(std::size_t blocks_max) {
                             .depth = node.start,
                             .body = copy.bodies.size(),
                             .tally = node.tally};
-          put_node(node, copy.bodies);
-          add(block);
+          if (put_node(node, copy.bodies)) return add(block);
+          whole_ = false;  // what stands behind it finds no parent and goes too
         });
       }
       if (at_ < group.joined->buckets()) return true;

@@ -138,6 +138,10 @@ Tally ChainView::tally(std::size_t i, std::size_t& exception) const {
       ++exception;
     }
   }
+  // A doubt is about a reference: without one it would keep what nobody holds.
+  for (std::size_t tier = 0; tier < blocks::kTierCount; ++tier) {
+    if (tally.refs[tier] == 0) tally.doubtful &= static_cast<std::uint8_t>(~(1u << tier));
+  }
   return tally;
 }
 
@@ -181,8 +185,12 @@ bool read_part(std::string_view bytes, PartView& out) {
 }
 
 // Of the tail only what came with the node itself is written: what it took over from its parent, the parent has.
-void put_node(const Node& node, std::string& out) {
+bool put_node(const Node& node, std::string& out) {
   const Joint* const joint = node.joint.get();
+  if (joint != nullptr) {
+    const auto too_large = [](const BegunItem& item) { return item.identifier.size() > kItemBytesMax; };
+    if (joint->tail_items.size() > kItemsMax || std::ranges::any_of(joint->tail_items, too_large)) return false;
+  }
   const bool joined = joint != nullptr && joint->own != nullptr;
   const std::size_t keys = (joined ? 1u : 0u) + node.earlier.size() + (node.end_key_is_whole ? 1u : 0u);
   put(out, node.tokens);
@@ -198,7 +206,7 @@ void put_node(const Node& node, std::string& out) {
   std::uint32_t items = 0;
   const std::size_t at = out.size();
   put(out, items);
-  if (joint == nullptr) return;
+  if (joint == nullptr) return true;
   for (const BegunItem& item : joint->tail_items) {
     if (item.offset < tail - own) continue;
     put(out, static_cast<std::uint32_t>(item.offset - (tail - own)));
@@ -206,6 +214,7 @@ void put_node(const Node& node, std::string& out) {
     ++items;
   }
   std::memcpy(out.data() + at, &items, sizeof items);
+  return true;
 }
 
 bool read_node(ByteReader& reader, bool root, NodeView& out) {

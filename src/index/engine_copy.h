@@ -71,8 +71,8 @@ struct PartView {
 // False: no part of ours.
 bool read_part(std::string_view bytes, PartView& out);
 
-// A joined lane's block behind hash and tally.
-void put_node(const Node& node, std::string& out);
+// A joined lane's block behind hash and tally. False: it is larger than read_node takes; nothing is put then.
+[[nodiscard]] bool put_node(const Node& node, std::string& out);
 struct NodeView {
   std::uint32_t tokens = 0;
   BlockKey root;                 // where it has no parent

@@ -60,6 +60,7 @@ class EngineMap {
     // Before the first step, without the mutex.
     void prepare();
     std::vector<GroupCopy> take() { return std::move(groups_); }
+    bool whole() const { return whole_; }  // false: a block that no reader takes was left out
 
    private:
     const EngineMap& map_;
@@ -68,6 +69,7 @@ class EngineMap {
     std::vector<std::size_t> sizes_;        // blocks, by group
     std::size_t group_ = 0;
     std::size_t at_ = 0;  // slot or bucket
+    bool whole_ = true;
   };
   std::uint64_t changes() const { return changes_; }  // odd: amid one
   std::size_t stores_parked() const { return parking_.size(); }

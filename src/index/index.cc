@@ -108,32 +108,45 @@ std::vector<HeldBlock> Index::held(EngineId engine) const {
   return out;
 }
 
+std::optional<CopyPoint> Index::copy_point(EngineId engine) const {
+  const std::lock_guard lock(impl_->commons.mutex);
+  const auto at = impl_->commons.roster.engines.find(engine);
+  if (at == impl_->commons.roster.engines.end()) return std::nullopt;
+  const EngineEntry& entry = at->second;
+  return CopyPoint{
+      .map = entry.map, .changes = entry.map ? entry.map->changes() : 0, .blocks_evicted = entry.blocks_evicted};
+}
+
 std::optional<EngineBlocks> Index::copy(EngineId engine) const {
+  const auto point = copy_point(engine);
+  return point ? copy(engine, *point) : std::nullopt;
+}
+
+std::optional<EngineBlocks> Index::copy(EngineId engine, const CopyPoint& point) const {
   EngineBlocks out;
   std::shared_ptr<EngineMap> map;
   std::optional<EngineMap::Copier> copier;
-  std::uint64_t changes = 0;
-  std::uint64_t evicted = 0;
   {
     const std::lock_guard lock(impl_->commons.mutex);
     const auto at = impl_->commons.roster.engines.find(engine);
-    if (at == impl_->commons.roster.engines.end() || at->second.map == nullptr) return out;
+    if (at == impl_->commons.roster.engines.end() || at->second.map != point.map) return std::nullopt;
     map = at->second.map;
-    changes = map->changes();
-    if (changes % 2 != 0) return std::nullopt;
-    evicted = at->second.blocks_evicted;
-    out.whole = map->stores_parked() == 0;
+    if (map == nullptr) return out;
+    if (map->changes() != point.changes || point.changes % 2 != 0) return std::nullopt;
+    out.whole = map->stores_parked() == 0 && at->second.blocks_evicted == point.blocks_evicted;
     copier.emplace(*map);
   }
   copier->prepare();
   for (bool more = true; more;) {
     impl_->commons.mutex.let_others();
     const std::lock_guard lock(impl_->commons.mutex);
-    if (map->changes() != changes) return std::nullopt;
+    if (map->changes() != point.changes) return std::nullopt;
     more = copier->step(kCopySlice);
     const auto at = impl_->commons.roster.engines.find(engine);
-    out.whole = out.whole && at != impl_->commons.roster.engines.end() && at->second.blocks_evicted == evicted;
+    out.whole =
+        out.whole && at != impl_->commons.roster.engines.end() && at->second.blocks_evicted == point.blocks_evicted;
   }
+  out.whole = out.whole && copier->whole();
   for (GroupCopy& group : copier->take()) {
     out.blocks += group.blocks.size();
     encode_group(std::move(group), out.parts);

@@ -118,7 +118,12 @@ struct IndexStat {
 struct EngineBlocks {
   std::vector<std::string> parts;
   std::uint64_t blocks = 0;  // that exist: held, or standing before a held one
-  bool whole = true;         // false: stores were parked, or blocks evicted amid the copy
+  bool whole = true;         // false: stores were parked, or blocks evicted since its point
+};
+struct CopyPoint {
+  std::shared_ptr<const void> map;  // whose changes are meant; null: nothing was stored yet
+  std::uint64_t changes = 0;
+  std::uint64_t blocks_evicted = 0;
 };
 struct Adopted {
   std::uint64_t blocks = 0;
@@ -154,10 +159,14 @@ class Index {
   // Everything that an engine holds, by group and hash; parked stores are not held. For people and tests: a copy and
   // a sort of it all, the copy under the writers' lock.
   std::vector<HeldBlock> held(EngineId engine) const;
-  // What adopt() takes. Any thread, while no other applies to this engine or forgets it: nullopt where one did. Holds
-  // the writers' lock for at most some kCopySlice blocks at a time. Memory: some 60 bytes a block and the bytes.
+  // Where an engine stands now, for a copy of just this that is taken later; nullopt: it is not known.
+  std::optional<CopyPoint> copy_point(EngineId engine) const;
+  // What adopt() takes. Any thread, while no other applies to this engine or forgets it: nullopt where one did since
+  // `point`. What was evicted since then is not in it. Holds the writers' lock for at most some kCopySlice blocks at a
+  // time. Memory: some 60 bytes a block and the bytes.
   static constexpr std::size_t kCopySlice = 4'096;
-  std::optional<EngineBlocks> copy(EngineId engine) const;
+  std::optional<EngineBlocks> copy(EngineId engine, const CopyPoint& point) const;
+  std::optional<EngineBlocks> copy(EngineId engine) const;  // of now
   // For an engine that holds nothing (else kConflict), of an index with the same key space. kInvalid: not what copy()
   // gives; nothing is taken then. What was held is held again, to the reference; stores that were parked are not. Holds
   // the writers' lock all the while; readers see it grow.

@@ -2,6 +2,7 @@
 
 #include <xxhash.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "index/byte_codec.h"
@@ -14,6 +15,8 @@ constexpr std::size_t kMagicBytes = 8 + 4 + 8 + 8;
 constexpr std::size_t kHeadBytes = 32;
 constexpr std::size_t kNameBytesMax = 4'096;
 constexpr std::uint32_t kPoolsMax = 4'096;
+
+constexpr std::string_view kForeign = "it is no snapshot of an index";
 
 enum Kind : std::uint32_t { kPool = 1, kEngine = 2, kBlocks = 3, kEnd = 4 };
 
@@ -60,7 +63,9 @@ std::string SnapshotWriter::pool(const SnapshotPool& pool) {
   return out;
 }
 
-void SnapshotWriter::engine(const SnapshotEngine& engine, std::string& out) {
+bool SnapshotWriter::engine(const SnapshotEngine& engine, std::string& out) {
+  const auto too_large = [](const std::string& part) { return part.size() > kSectionBytesMax; };
+  if (engine.name.size() > kNameBytesMax || std::ranges::any_of(engine.parts, too_large)) return false;
   std::string payload;
   put_text(payload, engine.name);
   put(payload, engine.mark.seq.value());
@@ -74,6 +79,7 @@ void SnapshotWriter::engine(const SnapshotEngine& engine, std::string& out) {
   section(kEngine, payload, out);
   for (const std::string& part : engine.parts) section(kBlocks, part, out);
   ++engines_;
+  return true;
 }
 
 std::string SnapshotWriter::end() {
@@ -102,7 +108,10 @@ bool SnapshotReader::step() {
   if (!begun_) {
     if (left.size() < kMagicBytes) return false;
     ByteReader reader(left.substr(0, kMagicBytes));
-    if (reader.take(kMagic.size()) != kMagic) return stop("it is no snapshot of an index");
+    if (reader.take(kMagic.size()) != kMagic) {
+      content_.foreign = true;
+      return stop(kForeign);
+    }
     const auto version = reader.get<std::uint32_t>();
     content_.written_at_ms = reader.get<std::int64_t>();
     if (reader.get<std::uint64_t>() != checksum(left.substr(0, kMagicBytes - 8))) return stop("its first bytes differ");
@@ -208,6 +217,11 @@ void SnapshotReader::note(std::string_view why) {
 
 SnapshotContent SnapshotReader::finish() {
   if (engine_) refuse_engine("it ends amid an engine's blocks");
+  // Too short to have been judged.
+  if (!begun_ && !stopped_ && !kMagic.starts_with(std::string_view(pending_).substr(0, kMagic.size()))) {
+    content_.foreign = true;
+    note(kForeign);
+  }
   if (!content_.complete) note("it ends before its end");
   stopped_ = true;
   pending_ = {};

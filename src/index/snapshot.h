@@ -57,8 +57,9 @@ class SnapshotWriter {
  public:
   std::string begin(std::int64_t written_at_ms);  // unix time, for people
   std::string pool(const SnapshotPool& pool);
-  // Appended to `out`. Of the pool named last.
-  void engine(const SnapshotEngine& engine, std::string& out);
+  // Appended to `out`. Of the pool named last. False: something of it is larger than a reader takes, which would cost
+  // all behind it as well; nothing is appended then.
+  bool engine(const SnapshotEngine& engine, std::string& out);
   std::string end();
 
  private:
@@ -75,15 +76,17 @@ struct SnapshotContent {
   std::vector<Pool> pools;
   std::int64_t written_at_ms = 0;
   bool complete = false;              // up to its end
+  bool foreign = false;               // it begins with what is no snapshot: another's file
   std::uint32_t engines_refused = 0;  // not what was written; those behind a broken head are not counted
   std::string why;                    // of not being complete, or of what was refused first; empty: nothing was
 };
+
+inline constexpr std::size_t kSectionBytesMax = std::size_t{8} << 20;  // of a payload
 
 // Bytes in, in any pieces. Holds what was read and at most one section more; a length that a head claims decides no
 // allocation beyond kSectionBytesMax.
 class SnapshotReader {
  public:
-  static constexpr std::size_t kSectionBytesMax = std::size_t{8} << 20;
   explicit SnapshotReader(std::size_t bytes_max = std::size_t{16} << 30) : bytes_max_(bytes_max) {}
 
   // False: nothing that comes is of use any more.

@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include "index/byte_codec.h"
+#include "index/engine_copy.h"
 #include "index/index.h"
 
 namespace warmpath::index {
@@ -74,7 +75,9 @@ std::string small_snapshot(const std::vector<std::unique_ptr<Index>>& indexes) {
   std::string bytes = writer.begin(1'234);
   bytes +=
       writer.pool({.name = "a", .secret = 7, .tokenizer = 3, .block_tokens = kBlock, .key_probe = key_probe(space())});
-  for (std::size_t i = 0; i < indexes.size(); ++i) writer.engine(engine_of(*indexes[i], std::to_string(i)), bytes);
+  for (std::size_t i = 0; i < indexes.size(); ++i) {
+    EXPECT_TRUE(writer.engine(engine_of(*indexes[i], std::to_string(i)), bytes));
+  }
   return bytes + writer.end();
 }
 
@@ -282,6 +285,16 @@ TEST(Snapshot, CyclesDoublesAndHugeCountsAreRefused) {
   EXPECT_TRUE(index.held(kEngine).empty());
 }
 
+TEST(Snapshot, DoubtsWithoutAReferenceAreNotTaken) {
+  std::string counts;
+  for (const std::uint32_t number : {2u, 0u, 5u, 0u}) put(counts, number);
+  const ChainView view{.count = 3, .tallies = "\x39\x38\x3F", .counts = counts};
+  std::size_t exception = 0;
+  EXPECT_EQ(view.tally(0, exception).doubtful, 1);
+  EXPECT_EQ(view.tally(1, exception).doubtful, 0);
+  EXPECT_EQ(view.tally(2, exception).doubtful, 2) << "the exact counts decide";
+}
+
 TEST(Snapshot, AnEngineThatHoldsBlocksIsNotOverwritten) {
   const auto indexes = some();
   const auto parts = indexes[0]->copy(kEngine)->parts;
@@ -314,8 +327,11 @@ TEST(Snapshot, OtherPoolsAreTold) {
 
 TEST(Snapshot, OfAnotherVersionOrKind) {
   EXPECT_EQ(read("GIF89a, and more bytes than a head has").why, "it is no snapshot of an index");
+  EXPECT_TRUE(read("GIF89a, and more bytes than a head has").foreign);
+  EXPECT_TRUE(read("GIF").foreign) << "too short for a head";
   std::string bytes = SnapshotWriter().begin(1);
   EXPECT_FALSE(read(bytes).complete);
+  for (std::size_t cut = 0; cut <= bytes.size(); ++cut) EXPECT_FALSE(read(bytes.substr(0, cut)).foreign) << cut;
   EXPECT_EQ(read("").why, "it ends before its end");
   SnapshotReader reader(10);
   EXPECT_FALSE(reader.feed(small_snapshot(some())));
@@ -331,7 +347,84 @@ TEST(Snapshot, WhatIsParkedIsNotCopied) {
   ASSERT_TRUE(copy);
   EXPECT_FALSE(copy->whole);
   EXPECT_EQ(copy->blocks, 3u);
-  EXPECT_EQ(index.copy(EngineId(9))->parts.size(), 0u);
+}
+
+// One engine's odd events cost that engine, not those behind it.
+TEST(Snapshot, WhatNoReaderTakesIsNotWritten) {
+  SnapshotWriter writer;
+  std::string bytes = writer.begin(1);
+  bytes += writer.pool({.name = "a", .block_tokens = kBlock});
+  SnapshotEngine large{.name = "large", .parts = {std::string(kSectionBytesMax + 1, 'x')}};
+  EXPECT_FALSE(writer.engine(large, bytes));
+  EXPECT_FALSE(writer.engine({.name = std::string(5'000, 'n')}, bytes));
+  large.parts[0].resize(kSectionBytesMax);
+  EXPECT_TRUE(writer.engine(large, bytes));
+  EXPECT_TRUE(writer.engine({.name = "behind"}, bytes));
+  const SnapshotContent content = read(bytes + writer.end());
+  EXPECT_TRUE(content.complete);
+  EXPECT_EQ(content.why, "");
+  ASSERT_EQ(content.pools.at(0).engines.size(), 2u);
+  EXPECT_EQ(content.pools[0].engines[1].name, "behind");
+}
+
+TEST(Snapshot, ABlockThatNoReaderTakesIsLeftOut) {
+  Index index({.space = space()});
+  auto odd = std::get<blocks::BlockStored>(stored(10, 2, 8));
+  odd.token_ids.resize(12);
+  odd.block_hashes.resize(1);
+  odd.block_size = 12;
+  odd.extra_keys = {{blocks::ExtraItem{std::string(70'000, 'i'), 3}}};
+  const std::vector<blocks::KvEvent> events{stored(1, 3, 12), odd, stored(20, 2, 12, 10)};
+  index.apply(kEngine, events);
+  ASSERT_EQ(index.held(kEngine).size(), 6u);
+  const auto copy = index.copy(kEngine);
+  ASSERT_TRUE(copy);
+  EXPECT_FALSE(copy->whole);
+  Index again({.space = space()});
+  const auto adopted = again.adopt(kEngine, copy->parts);
+  ASSERT_TRUE(adopted.ok());
+  EXPECT_EQ(adopted->blocks, 3u);
+}
+
+// A mark is of one moment: blocks of another are not copied with it.
+TEST(Snapshot, OfAnotherMomentThanItsMark) {
+  Index index({.space = space()});
+  EXPECT_FALSE(index.copy_point(kEngine));
+  EXPECT_FALSE(index.copy(kEngine)) << "not known";
+  index.set_state(kEngine, blocks::PublisherState::kExact);
+  const auto nothing = index.copy_point(kEngine);
+  ASSERT_TRUE(nothing);
+  EXPECT_TRUE(index.copy(kEngine, *nothing)->whole);
+  const blocks::KvEvent event = stored(1, 3, 16);
+  index.apply(kEngine, {&event, 1});
+  EXPECT_FALSE(index.copy(kEngine, *nothing));
+  const auto three = index.copy_point(kEngine);
+  ASSERT_TRUE(three);
+  EXPECT_EQ(index.copy(kEngine, *three)->blocks, 3u);
+  const blocks::KvEvent more = stored(10, 2, 16, 3);
+  index.apply(kEngine, {&more, 1});
+  EXPECT_FALSE(index.copy(kEngine, *three));
+  const auto five = index.copy_point(kEngine);
+  index.forget(kEngine);
+  index.set_state(kEngine, blocks::PublisherState::kLost);
+  EXPECT_FALSE(index.copy(kEngine, *five)) << "gone: an empty copy would say that it holds nothing";
+}
+
+// The cap may take blocks of an engine without any event of its own.
+TEST(Snapshot, WhatWasEvictedSinceItsMarkIsSaid) {
+  Index index({.space = space(), .bytes_max = 200'000});
+  const blocks::KvEvent event = stored(1, 20, 16);
+  index.apply(kEngine, {&event, 1});
+  const auto point = index.copy_point(kEngine);
+  ASSERT_TRUE(index.copy(kEngine, *point)->whole);
+  for (std::uint64_t i = 1; index.blocks_evicted(kEngine) == 0; ++i) {
+    ASSERT_LT(i, 10'000u);
+    const blocks::KvEvent other = stored(i * 1'000, 20, 16);
+    index.apply(EngineId(1), {&other, 1});
+  }
+  const auto copy = index.copy(kEngine, *point);
+  ASSERT_TRUE(copy);
+  EXPECT_FALSE(copy->whole);
 }
 
 }  // namespace

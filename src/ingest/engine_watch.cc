@@ -289,11 +289,13 @@ void EngineWatch::restore(Rank& rank) {
 std::optional<Ingest::Held> EngineWatch::hold(std::string_view name) {
   for (auto& [number, rank] : ranks_) {
     if (rank.name != name || !rank.feed) continue;
+    rank.feed->look_for_evictions();  // else an engine that lost blocks since its last batch would pass for exact
     auto standing = rank.feed->standing();
-    if (!standing) return std::nullopt;
+    auto point = shared_.index->copy_point(rank.id);
+    if (!standing || !point) return std::nullopt;
     standing->started_at_s = started_at_s_.value_or(0);
     rank.feed->hold();
-    return Ingest::Held{rank.id, *std::move(standing)};
+    return Ingest::Held{rank.id, *std::move(standing), *std::move(point)};
   }
   return std::nullopt;
 }

@@ -164,6 +164,18 @@ void Ingest::restore(std::vector<index::SnapshotEngine> engines) {
   });
 }
 
+std::vector<std::string> Ingest::awaited() const {
+  std::vector<std::string> names;
+  for (const auto& [name, engine] : impl_->shared.restored) names.push_back(name);
+  return names;
+}
+
+std::optional<index::SnapshotEngine> Ingest::as_restored(std::string_view name) const {
+  const auto at = impl_->shared.restored.find(name);
+  if (at == impl_->shared.restored.end()) return std::nullopt;
+  return at->second;
+}
+
 std::vector<std::string> Ingest::followed() const {
   std::vector<std::string> names;
   for (const EngineStatus& one : status()) {

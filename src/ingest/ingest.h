@@ -128,6 +128,10 @@ class Ingest {
   static constexpr Duration kRestoreMax = std::chrono::minutes(10);
   void start();
 
+  // For a snapshot, on the loop's thread. Of what restore() brought: the engines that are not found yet, and one of
+  // them as it was handed in (nullopt: found meanwhile, or dropped).
+  std::vector<std::string> awaited() const;
+  std::optional<index::SnapshotEngine> as_restored(std::string_view name) const;
   // For a snapshot, on the loop's thread: the engines that are followed; then each one's stream as it stands, without
   // its blocks. From hold() to release() its events wait (not long: 10,000 messages). nullopt: gone, or at no place to
   // go on from (nothing applied yet, around a hole).
@@ -135,6 +139,7 @@ class Ingest {
   struct Held {
     EngineId engine;
     index::SnapshotEngine standing;
+    index::CopyPoint point;  // of the blocks that `standing` speaks of
   };
   std::optional<Held> hold(std::string_view name);
   void release(std::string_view name);

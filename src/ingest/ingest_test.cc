@@ -111,6 +111,35 @@ TEST_F(IngestTest, FindsAnEngineAndFollowsItsEvents) {
   EXPECT_THAT(registry.expose(), HasSubstr("warmpath_engine_up{engine=\"" + now.name + "\",pool=\"p\"} 1"));
 }
 
+// The cap takes blocks for other engines' sake: what is written down of this one is no longer exact, heard of or not.
+TEST_F(IngestTest, WhatLostBlocksSinceItsLastBatchIsNotHeldAsExact) {
+  TestEngine engine(loop);
+  TestPublisher publisher(loop, TestPublisher::Replay::kAnswer);
+  publisher.lose({stored(1, 0, 3)});
+  tell_sources(engine, {{0, &publisher}});
+  index::Index small{{.space = blocks::KeySpace(7, "qwen", testing::kBlockTokens), .bytes_max = 200'000}};
+  options.scrape_interval = std::chrono::hours(1);
+  ingest = std::make_unique<Ingest>(loop, options, &small, sink, registry);
+  ingest->add(engine.address());
+  ingest->start();
+  ASSERT_TRUE(until([&] { return sink.exact(0) && sink.up(0); }));
+  const std::string name = ingest->followed().at(0);
+  auto held = ingest->hold(name);
+  ASSERT_TRUE(held);
+  EXPECT_EQ(held->standing.mark.trust, PublisherState::kExact);
+  ingest->release(name);
+  for (std::uint64_t prompt = 2; small.blocks_evicted(EngineId(0)) == 0; ++prompt) {
+    ASSERT_LT(prompt, 10'000u);
+    const blocks::KvEvent event = stored(prompt, 0, 20);
+    small.apply(EngineId(7), {&event, 1});
+  }
+  held = ingest->hold(name);
+  ASSERT_TRUE(held);
+  EXPECT_EQ(held->standing.mark.trust, PublisherState::kPartial);
+  ingest->release(name);
+  ingest.reset();
+}
+
 TEST_F(IngestTest, AsksServerInfoWhereEventSourcesAreNotKnown) {
   TestEngine engine(loop);
   TestPublisher publisher(loop, TestPublisher::Replay::kAnswer);
