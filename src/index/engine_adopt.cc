@@ -139,6 +139,7 @@ bool EngineMap::adopt_compact(Group& group, std::uint32_t keys_per_block, std::s
   if (commons_.bytes + lane.growth_bytes(total) <= commons_.options.bytes_max) lane.expect(total);
   std::vector<EngineHash> hashes;
   std::vector<BlockKey> keys;
+  std::vector<BlockKey> all_keys;
   Applied applied;
   for (const ChainView& chain : chains) {
     Slot at = chain.root ? kNoSlot : lane.find(EngineHash(chain.parent));
@@ -177,9 +178,11 @@ bool EngineMap::adopt_compact(Group& group, std::uint32_t keys_per_block, std::s
       first = last;
     }
     taken += chain.count;
+    all_keys.insert(all_keys.end(), keys.begin(), keys.end());
   }
-  // A hash that came twice names two chains.
-  if (lane.size() != taken) return false;
+  // A hash that came twice names two chains; a key stands for all before it, so it has one place.
+  std::ranges::sort(all_keys);
+  if (lane.size() != taken || std::ranges::adjacent_find(all_keys) != all_keys.end()) return false;
   lane.prune_dead();
   adopted.blocks += taken;
   return true;

@@ -276,6 +276,9 @@ TEST(Snapshot, CyclesDoublesAndHugeCountsAreRefused) {
   EXPECT_TRUE(refused(part_of(chain(0, true, 0, {1, 2}, 0xFFFF'FFFF))));                       // more than there is
   EXPECT_TRUE(refused(part_of(chain(0, true, 0, {1, 2}, 2) + chain(2, false, 7, {3}, 1))));    // a wrong depth
   EXPECT_TRUE(refused(part_of(chain(0, true, 0, {1}, 1) + chain(0, true, 0, {1}, 1))));        // one block twice
+  std::string one_key = chain(0, true, 0, {1, 2}, 2);
+  one_key.replace(one_key.size() - 8, 8, one_key, one_key.size() - 16, 8);
+  EXPECT_TRUE(refused(part_of(one_key)));  // one key at two places
   // Each other's parents: nobody knows either.
   Index index({.space = space()});
   const auto cycle =
