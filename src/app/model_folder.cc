@@ -55,6 +55,13 @@ std::uint64_t fingerprint(const tokens::ModelFiles& files) {
   return stable_hash(all + std::to_string(stable_hash(files.tokenizer_json)));
 }
 
+Result<std::shared_ptr<const tokens::Tokenizer>> create_tokenizer(const tokens::ModelFiles& files,
+                                                                  const std::string& folder) {
+  auto tokenizer = tokens::Tokenizer::create(files);
+  if (!tokenizer.ok()) return Error{tokenizer.error().kind, folder + ": " + tokenizer.error().message};
+  return tokenizer;
+}
+
 }  // namespace
 
 Result<void> find_model_folder(const std::string& folder) {
@@ -117,9 +124,7 @@ std::vector<std::string> inexact_prompts(const tokens::ModelFiles& files, const 
 Result<std::shared_ptr<const tokens::Tokenizer>> load_model_folder(const std::string& folder) {
   auto files = read_model_folder(folder);
   if (!files.ok()) return std::move(files).error();
-  auto tokenizer = tokens::Tokenizer::create(*files);
-  if (!tokenizer.ok()) return Error{tokenizer.error().kind, folder + ": " + tokenizer.error().message};
-  return tokenizer;
+  return create_tokenizer(*files, folder);
 }
 
 Result<ModelFolders::Loaded> ModelFolders::load(const std::string& folder) {
@@ -128,8 +133,8 @@ Result<ModelFolders::Loaded> ModelFolders::load(const std::string& folder) {
   if (const auto known = loaded_.find(path); !unknown && known != loaded_.end()) return known->second;
   auto files = read_model_folder(folder);
   if (!files.ok()) return std::move(files).error();
-  auto tokenizer = tokens::Tokenizer::create(*files);
-  if (!tokenizer.ok()) return Error{tokenizer.error().kind, folder + ": " + tokenizer.error().message};
+  auto tokenizer = create_tokenizer(*files, folder);
+  if (!tokenizer.ok()) return std::move(tokenizer).error();
   Loaded loaded{*tokenizer, fingerprint(*files), inexact_prompts(*files, **tokenizer, folder)};
   if (!unknown) loaded_.emplace(path, loaded);
   return loaded;
